@@ -1,8 +1,8 @@
 """What crosses between the driver of a search and whatever runs its trials: plain values.
 
-The driver hands a `Proposal` to a `Job` in some process; the job calls back with a `Report` an epoch
-and ends with a `TrialResult`, or with an exception. A `JobFactory` makes the job once in each worker:
-it loads backbone, data and caches there, on the `WorkerPlace` it is given.
+The driver hands a `Proposal` to a `Job` in some process; the job calls back with a `Report` an
+epoch and ends with a `TrialResult`, or with an exception. A `JobFactory` makes the job once in each
+worker: it loads backbone, data and caches there, on the `WorkerPlace` it is given.
 """
 
 from collections.abc import Callable, Mapping
