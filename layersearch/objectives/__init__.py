@@ -1,1 +1,36 @@
-"""TODO one line."""
+"""What a trial gives and how it is judged: outcomes, metrics, costs, bounds, standard errors."""
+
+from layersearch.objectives.costs import (
+    COSTS,
+    step_multiply_adds,
+    subset_costs,
+    training_flops,
+)
+from layersearch.objectives.metrics import Metric, metric_names
+from layersearch.objectives.objective import Evaluation, Objective, make_objective
+from layersearch.objectives.outcome import Outcome
+from layersearch.objectives.uncertainty import (
+    binomial_standard_error,
+    bootstrap_standard_error,
+    combined_standard_error,
+    paired_difference,
+    standard_error,
+)
+
+__all__ = [
+    "COSTS",
+    "Evaluation",
+    "Metric",
+    "Objective",
+    "Outcome",
+    "binomial_standard_error",
+    "bootstrap_standard_error",
+    "combined_standard_error",
+    "make_objective",
+    "metric_names",
+    "paired_difference",
+    "standard_error",
+    "step_multiply_adds",
+    "subset_costs",
+    "training_flops",
+]

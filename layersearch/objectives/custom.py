@@ -1,0 +1,95 @@
+"""A metric of the user's own: any callable of one argument, the outcome, that returns a number.
+
+The rule is the same for a Python callable and for `package.module:callable`. It is called with the
+`Outcome` of one fold at the end of each epoch (for the learning curve), and with the `Outcome` of
+the whole trial, all folds pooled, at the end (for the score). What it raises passes unchanged.
+"""
+
+import importlib
+import inspect
+import math
+import numbers
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from layersearch.errors import ObjectiveError
+
+
+def load_callable(reference: str) -> Callable[..., Any]:
+    """The object that 'package.module:object' or 'package.module:Class.method' names.
+
+    Raises: ObjectiveError: if there is no such module or object, or it cannot be called; what the
+        module itself raises when it is imported passes unchanged.
+    """
+    module_name, _, path = reference.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module_name + ".").startswith(error.name + "."):
+            raise  # the module is there; something that it imports is not
+        raise ObjectiveError(
+            f"objective.metric: there is no module {error.name!r} (from {reference!r}); install "
+            "it, or put its folder on PYTHONPATH"
+        ) from error
+    for part in path.split("."):
+        if not hasattr(found, part):
+            nearest = get_close_matches(part, dir(found), n=3)
+            remedy = f"; did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
+            raise ObjectiveError(
+                f"objective.metric: {module_name!r} has no {path!r} (from {reference!r}){remedy}"
+            )
+        found = getattr(found, part)
+    if not callable(found):
+        raise ObjectiveError(
+            f"objective.metric: {reference!r} cannot be called (it is a {type(found).__name__})"
+        )
+    return found  # type: ignore[no-any-return]  # callable(): mypy keeps Any
+
+
+def check_signature(name: str, function: Callable[..., Any]) -> None:
+    """Raises: ObjectiveError: if the callable cannot be called with the outcome alone."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # written in C: its first call will tell
+    try:
+        signature.bind(object())
+    except TypeError as error:
+        raise ObjectiveError(
+            f"objective.metric: a metric of your own takes one argument, the outcome ({name!r} "
+            f"takes {signature}); wrap it: lambda outcome: metric(outcome.targets, "
+            "outcome.predictions)"
+        ) from error
+
+
+def callable_name(function: Callable[..., Any]) -> str:
+    """'package.module:object', as far as the callable knows it: the same in every process."""
+    qualified = getattr(function, "__qualname__", None) or type(function).__qualname__
+    module = getattr(function, "__module__", None) or type(function).__module__
+    return f"{module}:{qualified}"
+
+
+def finite_number(name: str, value: object) -> float:
+    """The value as a float.
+
+    Raises: ObjectiveError: if it is several values, no number, not a number, or infinite.
+    """
+    if isinstance(value, (Tensor, np.ndarray)) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, (Iterable, Tensor, np.ndarray)) and not isinstance(value, (str, bytes)):
+        raise ObjectiveError(
+            f"objective.metric: {name!r} must return one number (got several: {value!r:.80})"
+        )
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise ObjectiveError(
+            f"objective.metric: {name!r} must return a number (got {value!r:.80}, "
+            f"{type(value).__name__})"
+        )
+    number = float(value)
+    if not math.isfinite(number):
+        raise ObjectiveError(f"objective.metric: {name!r} must be finite (got {number})")
+    return number
