@@ -1,1 +1,24 @@
-"""TODO one line."""
+"""The Optuna study: its storage, lease and fingerprint, and its trials as records."""
+
+from layersearch.study.fingerprint import Fingerprint, stored_fingerprint
+from layersearch.study.history import history, trial_record
+from layersearch.study.lease import Lease
+from layersearch.study.names import check_study_name
+from layersearch.study.opening import OpenStudy, open_study, read_study
+from layersearch.study.storages import MEMORY, masked, open_storage, resolve_storage
+
+__all__ = [
+    "MEMORY",
+    "Fingerprint",
+    "Lease",
+    "OpenStudy",
+    "check_study_name",
+    "history",
+    "masked",
+    "open_storage",
+    "open_study",
+    "read_study",
+    "resolve_storage",
+    "stored_fingerprint",
+    "trial_record",
+]
