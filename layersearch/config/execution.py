@@ -1,0 +1,131 @@
+"""Where a search runs and what is kept: the sections `execution`, `study` and `final`."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from layersearch.config.values import (
+    Bytes,
+    Seconds,
+    Section,
+    listed,
+    one_or_more,
+    read_amounts,
+    wrong,
+)
+
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+_STUDY_NAME = re.compile(r"\w[\w .+=@-]{0,99}")  # it becomes a folder: no way out of it
+
+
+def _devices(value: object) -> object:
+    """'cuda:0,1' as ('cuda:0', 'cuda:1')."""
+    if not isinstance(value, str):
+        return listed(value)
+    first, *others = (part.strip() for part in value.split(","))
+    return (first, *(f"cuda:{part}" if part.isdigit() else part for part in others))
+
+
+def _known_devices(devices: tuple[str, ...]) -> tuple[str, ...]:
+    remedy = "write auto, cpu, cuda, cuda:0, 'cuda:0,1', mps or a list of these"
+    if not devices:
+        raise wrong("must name a device, got none", remedy)
+    for device in devices:
+        if _DEVICE.fullmatch(device) is None:
+            raise wrong(f"must be a device, got {device!r}", remedy)
+    if len(devices) > 1 and not all(device.startswith("cuda:") for device in devices):
+        raise wrong(f"several devices must be GPUs, got {', '.join(devices)}", "write 'cuda:0,1'")
+    if len(set(devices)) < len(devices):
+        raise wrong(
+            f"names a device twice: {', '.join(devices)}",
+            "for several workers a GPU set execution.workers_per_device",
+        )
+    return devices
+
+
+def _budget(value: object) -> object:
+    """'2h 200epochs' as {seconds: 7200, epochs: 200}."""
+    if not isinstance(value, str):
+        return value
+    amounts = read_amounts(value)
+    if not amounts or set(amounts) - {"seconds", "trainings", "epochs"}:
+        raise wrong(
+            f"must be amounts of time, trainings or epochs, got {value!r}",
+            "write '30m', '200epochs' or '2h 50trainings'",
+        )
+    whole = {name: int(amount) for name, amount in amounts.items() if name != "seconds"}
+    return {**amounts, **whole}
+
+
+class BudgetConfig(Section):
+    """What a search may use in all, over all its workers and runs; null: no bound."""
+
+    seconds: Seconds | None = None
+    trainings: Annotated[int, Field(ge=1)] | None = None  # a training is one fold of one trial
+    epochs: Annotated[int, Field(ge=1)] | None = None
+
+    def __bool__(self) -> bool:
+        """Whether there is a bound at all."""
+        return any(bound is not None for bound in (self.seconds, self.trainings, self.epochs))
+
+
+class CacheConfig(Section):
+    """Memory for the features of frozen prefixes, a worker; sizes such as 4GiB."""
+
+    device: Bytes = 1 << 30
+    host: Bytes = 4 << 30
+    disk: Bytes = 0
+    directory: str | None = None  # of the memory-mapped files; null: in the study's folder
+
+
+class ExecutionConfig(Section):
+    """Who trains: worker processes, devices, bounds."""
+
+    runner: Literal["local", "ray"] = "local"
+    workers: Annotated[int, Field(ge=1)] = 1
+    threads: Annotated[int, Field(ge=1)] | None = None  # a worker; null: the cores are divided
+    device: Annotated[
+        tuple[str, ...], BeforeValidator(_devices), AfterValidator(_known_devices)
+    ] = ("auto",)
+    workers_per_device: Annotated[int, Field(ge=1)] = 1
+    address: str | None = None  # of a Ray cluster
+    budget: Annotated[BudgetConfig, BeforeValidator(_budget)] = BudgetConfig()
+    trial_timeout: Seconds | None = None
+    max_failures: Annotated[int, Field(ge=1)] = 3  # trials that fail of themselves, then it stops
+    cache: CacheConfig = CacheConfig()
+
+
+def _study_name(name: str) -> str:
+    if _STUDY_NAME.fullmatch(name) is None or ".." in name or name[-1] in ". ":
+        raise wrong(
+            f"must be the name of a folder, got {name[:100]!a}",
+            "use up to 100 letters, digits, '_', '-', '.', '+', '=', '@' and spaces, "
+            "a letter or digit first",
+        )
+    return name
+
+
+class StudyConfig(Section):
+    """Where the search is remembered."""
+
+    name: Annotated[str, AfterValidator(_study_name)] | None = None  # null: the file's name
+    # An Optuna storage URL or a path (*.db: SQLite, *.log: journal); null: SQLite in its folder
+    storage: str | None = None
+    directory: str = "runs"
+    join: bool = False  # share the work with another driver of the same study
+
+
+class FinalConfig(Section):
+    """What is trained on all training data at the end, and compared on the test split."""
+
+    seeds: Annotated[int, Field(ge=1)] = 3
+    baselines: Annotated[
+        tuple[Literal["linear_probe", "full_finetune", "lp_ft"], ...], BeforeValidator(one_or_more)
+    ] = ("linear_probe", "full_finetune", "lp_ft")
+
+
+def mask_password(url: str) -> str:
+    """The storage URL with every password as '***'."""
+    masked = re.sub(r"(://[^:/?#@]*):.*@", r"\1:***@", url)
+    return re.sub(r"(?i)([?&][^=&]*(?:pass|secret|token)[^=&]*)=[^&]*", r"\1=***", masked)

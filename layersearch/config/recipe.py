@@ -1,0 +1,89 @@
+"""How a trial trains: the section `recipe`.
+
+Numbers may be ranges instead, which samplers search together with the subset: `lr: {low: 1e-4,
+high: 1e-2, log: true}` or `batch_size: {choices: [32, 64]}`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from layersearch.config.values import (
+    FloatChoices,
+    FloatRange,
+    IntChoices,
+    IntRange,
+    SearchableFloat,
+    SearchableInt,
+    Searched,
+    Section,
+    exactly,
+)
+
+SEARCHABLE: dict[str, tuple[float, float, str]] = {
+    # name: smallest, largest, the rule in words
+    "epochs": (1, float("inf"), "at least 1"),
+    "batch_size": (1, float("inf"), "at least 1"),
+    "lr": (1e-12, float("inf"), "above 0"),
+    "momentum": (0, 1 - 1e-9, "at least 0 and below 1"),
+    "weight_decay": (0, float("inf"), "at least 0"),
+    "warmup_epochs": (0, float("inf"), "at least 0"),
+    "label_smoothing": (0, 1 - 1e-9, "at least 0 and below 1"),
+    "clip_norm": (1e-12, float("inf"), "above 0"),
+}
+
+
+class HeadConfig(Section):
+    """The new classifier."""
+
+    depth: Annotated[int, Field(ge=1)] = 1  # (depth - 1) x [linear, ReLU], then a linear layer
+    start: Literal["random", "linear_probe"] = "linear_probe"  # the paper's is random
+
+
+class AugmentationConfig(Section):
+    """How training images are varied; validation and test images never are."""
+
+    crop: Annotated[int, Field(ge=0)] = 0  # pixels of padding before a random crop
+    flip: bool = False  # left to right, half of the time
+    random_resized_crop: (
+        Annotated[
+            tuple[
+                Annotated[float, Field(gt=0, le=1)],
+                Annotated[float, Field(gt=0, le=1)],
+            ],
+            exactly(2),
+        ]
+        | None
+    ) = None  # smallest and largest share of the area: [0.08, 1.0]
+    views: Annotated[int, Field(ge=1)] | None = None  # different views a sample; null: one an epoch
+
+
+class RecipeConfig(Section):
+    """Training settings, in the field's usual terms."""
+
+    epochs: SearchableInt = 10
+    batch_size: SearchableInt = 64
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: SearchableFloat = 1e-3
+    momentum: SearchableFloat = 0.9  # of SGD
+    weight_decay: SearchableFloat = 0.01
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    warmup_epochs: SearchableFloat = 0.0
+    step_epochs: Annotated[int, Field(ge=1)] = 10  # schedule 'step'
+    step_factor: Annotated[float, Field(gt=0)] = 0.1
+    label_smoothing: SearchableFloat = 0.0
+    clip_norm: SearchableFloat | None = None  # largest norm of the whole gradient
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    channels_last: bool | Literal["auto"] = "auto"
+    compile: bool = False
+    norms: Literal["train", "eval"] = "train"  # BatchNorm of tuned units; frozen ones: always eval
+    start: Literal["pretrained", "random"] = "pretrained"  # of the tuned units
+    head: HeadConfig = HeadConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+
+    @property
+    def searched(self) -> dict[str, Searched]:
+        """The numbers that samplers search, by name."""
+        values = {name: getattr(self, name) for name in SEARCHABLE}
+        forms = (FloatRange, IntRange, FloatChoices, IntChoices)
+        return {name: value for name, value in values.items() if isinstance(value, forms)}

@@ -1,0 +1,123 @@
+"""What proposes subsets: the section `strategy`, whose options depend on its name."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+
+from layersearch.config.values import GIVEN, Options, Section, is_object_name, one_or_more
+
+SAMPLERS = ("random", "tpe", "gp", "nsga2", "nsga3", "qmc")  # Optuna's, and endless
+PRUNERS = (
+    "median",
+    "percentile",
+    "halving",
+    "hyperband",
+    "threshold",
+    "patient",
+    "wilcoxon",
+)
+
+Enqueued = Annotated[
+    tuple[Annotated[tuple[str, ...], BeforeValidator(one_or_more)], ...],
+    Field(description="subsets to try first: 'linear_probe', 'full_finetune' or lists of units"),
+]
+
+
+class PrunerConfig(Section):
+    """Which trials end early: one of Optuna's pruners, or 'package.module:callable'."""
+
+    name: Annotated[str, Field(min_length=1)]
+    options: Options = Field(default_factory=dict)
+
+
+def _named(value: object) -> object:
+    """A pruner's name alone as a section."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+class StrategyConfig(Section):
+    """What every strategy has."""
+
+    trials: Annotated[int, Field(ge=1)] | None = None  # at most; null: until the strategy ends
+    enqueue: Enqueued = ()
+    pruner: Annotated[PrunerConfig, BeforeValidator(_named)] | None = None
+
+
+class GreedyConfig(StrategyConfig):
+    """Adds (or removes) one unit a round, as long as that gains (Kaplun et al. 2023)."""
+
+    name: Literal["greedy"] = "greedy"
+    direction: Literal["forward", "backward", "both"] = "forward"
+    # 'paired': the gain on the same samples exceeds its error; 'paper': it exceeds min_gain;
+    # 'official': as the paper's code, which goes on through rounds without a gain.
+    stop: Literal["paired", "paper", "official"] = "paired"
+    min_gain: float = 0.0  # in units of the metric; the paper's epsilon
+    z: Annotated[float, Field(ge=0)] = 1.0  # 'paired': standard errors that a gain must exceed
+    max_rounds: Annotated[int, Field(ge=1)] | None = None
+    speculate: bool = True  # free workers go on with the likely next round
+
+
+class ProfileConfig(StrategyConfig):
+    """The finetuning profile: what each unit, run of units or pair is worth by itself."""
+
+    name: Literal["profile"] = "profile"
+    parts: Annotated[
+        tuple[Literal["singles", "runs_of_2", "runs_of_3", "pairs"], ...],
+        BeforeValidator(one_or_more),
+        Field(min_length=1),
+    ] = ("singles",)
+
+
+class ExhaustiveConfig(StrategyConfig):
+    """Every subset of the space once."""
+
+    name: Literal["exhaustive"] = "exhaustive"
+
+
+class SamplerConfig(StrategyConfig):
+    """One of Optuna's samplers by name."""
+
+    name: Literal["random", "tpe", "gp", "nsga2", "nsga3", "qmc"]
+    options: Options = Field(default_factory=dict)  # for the sampler's constructor
+
+
+class CustomConfig(StrategyConfig):
+    """A strategy or sampler of the user's: 'package.module:callable'."""
+
+    name: str
+    options: Options = Field(default_factory=dict)  # for the callable
+
+
+STRATEGIES: dict[str, type[StrategyConfig]] = {
+    "greedy": GreedyConfig,
+    "profile": ProfileConfig,
+    "exhaustive": ExhaustiveConfig,
+    **dict.fromkeys(SAMPLERS, SamplerConfig),
+}
+STRATEGY_TAGS = ("greedy", "profile", "exhaustive", "sampler", "custom")  # in an error's place
+
+
+def strategy_class(name: object) -> type[StrategyConfig] | None:
+    """The section that a strategy of that name has, or None if there is no such strategy."""
+    if not isinstance(name, str):
+        return None
+    if name == GIVEN or is_object_name(name):
+        return CustomConfig
+    return STRATEGIES.get(name)
+
+
+def _tag(value: object) -> str | None:
+    name = value.get("name", "greedy") if isinstance(value, Mapping) else getattr(value, "name", 0)
+    found = strategy_class(name)
+    return None if found is None else found.__name__.removesuffix("Config").lower()
+
+
+AnyStrategy = Annotated[
+    Annotated[GreedyConfig, Tag("greedy")]
+    | Annotated[ProfileConfig, Tag("profile")]
+    | Annotated[ExhaustiveConfig, Tag("exhaustive")]
+    | Annotated[SamplerConfig, Tag("sampler")]
+    | Annotated[CustomConfig, Tag("custom")],
+    Discriminator(_tag),
+]

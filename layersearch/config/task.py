@@ -1,0 +1,99 @@
+"""What is searched: the sections `backbone`, `data`, `space` and `objective`."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from layersearch.config.values import Names, Options, Section, Triple, one_or_more, shown, wrong
+
+SOURCES = ("folder", "torchvision", "arrays", "idx", "digits", "vtab")
+PATH_SOURCES = ("folder", "arrays", "idx", "vtab")  # they read files of the user's
+
+
+def _count_share_or_given(value: object) -> object:
+    count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    share = isinstance(value, float) and 0 < value < 1
+    if value is None or value == "given" or count or share:
+        return value
+    raise wrong(
+        f"must be a count, a share between 0 and 1, or given; got {shown(value)}",
+        "write 1000, 0.2 or given",
+    )
+
+
+class BackboneConfig(Section):
+    """The pretrained network."""
+
+    # 'resnet50' (torchvision), 'cifar_resnet20', 'layersearch/cifar_resnet14' (ships with the
+    # package), 'timm/NAME', 'package.module:factory'
+    name: Annotated[str, Field(min_length=1)]
+    weights: str | None = "default"  # 'default', an enum's name, a file, or null: random
+    head: str | None = None  # module path of the classifier; null: found
+    input_size: Annotated[int, Field(ge=1)] | None = None  # pixels, square; null: the weights' own
+    mean: Triple | None = None  # of the inputs in [0, 1]; null: the weights' own
+    std: Triple | None = None
+    arguments: Options = Field(default_factory=dict)  # for the factory
+
+
+class DataConfig(Section):
+    """The new task's data: where it is and how it is divided."""
+
+    source: Annotated[str, Field(min_length=1)]
+    path: str | None = None  # a folder, an archive of one, or a file
+    name: str | None = None  # of a torchvision data set
+    options: Options = Field(default_factory=dict)  # for the torchvision data set or the factory
+    download: bool = True
+    train_samples: Annotated[int, Field(ge=2)] | None = None  # in total, stratified; null: all
+    samples_per_class: Annotated[int, Field(ge=1)] | None = None  # instead of train_samples
+    test_samples: Annotated[int, Field(ge=1)] | None = None
+    # Validation: k folds, or one hold-out: a count, a share, or 'given' (the source's own split).
+    # Neither: the source's own if it has one, else 5 folds.
+    folds: Annotated[int, Field(ge=2)] | None = None
+    holdout: Annotated[
+        int | float | Literal["given"] | None, BeforeValidator(_count_share_or_given)
+    ] = None
+    retrain_on: Literal["train", "all"] | None = None  # the winner, with a hold-out; null: by kind
+    image_size: Annotated[int, Field(ge=1)] | None = None  # pixels, square; null: as they are
+
+
+class SpaceConfig(Section):
+    """The units that are switched on and off, and which subsets of them are tried."""
+
+    granularity: Literal["stage", "block", "layer"] = "block"
+    kinds: Annotated[
+        tuple[Literal["norm", "bias", "weight"], ...], BeforeValidator(one_or_more)
+    ] = ()  # parameters of these kinds are units of their own within each block
+    units: dict[str, Annotated[tuple[str, ...], BeforeValidator(one_or_more)]] | None = None
+    exclude: Names = ()  # units or parameters that are no part of the space
+    min_units: Annotated[int, Field(ge=0)] = 0
+    max_units: Annotated[int, Field(ge=1)] | None = None
+    always: Names = ()  # tuned in every trial
+    never: Names = ()
+    contiguous: Annotated[int, Field(ge=1)] | None = None  # only runs of exactly so many units
+
+
+class Limit(Section):
+    """The most that a subset may cost; a subset over it is never trained."""
+
+    max: Annotated[float, Field(gt=0)]
+
+
+class ObjectiveConfig(Section):
+    """What makes one subset better than another."""
+
+    metric: Annotated[tuple[str, ...], BeforeValidator(one_or_more), Field(min_length=1)] = (
+        "accuracy",
+    )  # or 'package.module:object'
+    direction: (
+        Annotated[tuple[Literal["maximize", "minimize"], ...], BeforeValidator(one_or_more)] | None
+    ) = None  # one a metric; null: the metric knows
+    constraints: dict[str, Limit] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_direction_a_metric(self) -> Self:
+        if self.direction is not None and len(self.direction) != len(self.metric):
+            raise wrong(
+                f"{len(self.metric)} metrics need as many directions, got {len(self.direction)}",
+                "leave `direction` out where the metrics know",
+            )
+        return self
