@@ -1,0 +1,137 @@
+"""What a saved task says of itself, as JSON: all that its use needs, and where it comes from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+from layersearch.backbones import Backbone, Preprocessing
+from layersearch.errors import TaskError
+from layersearch.space.subset import Subset
+
+
+def layersearch_version() -> str:
+    """The installed version; 'unknown' where layersearch runs without having been installed."""
+    try:
+        return version("layersearch")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadShape:
+    """The classifier of a task: what `new_head` needs to build it."""
+
+    features: int  # values that come in
+    depth: int = 1  # layers
+    kind: Literal["linear", "conv"] = "linear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskDescription:
+    """Of a saved task; `save_task` writes it."""
+
+    backbone: str  # its name
+    weights: str  # in words
+    weights_hash: str  # of the backbone without its classifier
+    head_path: str  # module path of the classifier in the backbone
+    head: HeadShape
+    subset: Subset
+    classes: tuple[str, ...]  # in the order of the labels
+    preprocessing: Preprocessing
+    canvas: tuple[int, int] | None = None  # pixels (H, W) that images are decoded to; None: any
+    recipe: Mapping[str, Any] = field(default_factory=dict)  # JSON
+    scores: Mapping[str, Any] = field(default_factory=dict)  # JSON: what it reached, if known
+    saved_by: str = field(default_factory=layersearch_version)
+
+    @classmethod
+    def of(
+        cls,
+        backbone: Backbone,
+        *,
+        head: HeadShape,
+        subset: Subset,
+        classes: tuple[str, ...],
+        canvas: tuple[int, int] | None = None,
+        recipe: Mapping[str, Any] | None = None,
+        scores: Mapping[str, Any] | None = None,
+    ) -> "TaskDescription":
+        """The description of a task tuned on this backbone."""
+        return cls(
+            backbone=backbone.name,
+            weights=backbone.weights,
+            weights_hash=backbone.weights_hash,
+            head_path=backbone.head,
+            head=head,
+            subset=subset,
+            classes=classes,
+            preprocessing=backbone.preprocessing,
+            canvas=canvas,
+            recipe=dict(recipe or {}),
+            scores=dict(scores or {}),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `from_json` reads them back."""
+        return {
+            "backbone": {
+                "name": self.backbone,
+                "weights": self.weights,
+                "weights_hash": self.weights_hash,
+                "head": self.head_path,
+            },
+            "head": {
+                "features": self.head.features,
+                "depth": self.head.depth,
+                "kind": self.head.kind,
+            },
+            "subset": list(self.subset.names),
+            "classes": list(self.classes),
+            "preprocessing": {
+                "mean": list(self.preprocessing.mean),
+                "std": list(self.preprocessing.std),
+                "input_size": list(self.preprocessing.input_size),
+                "canvas": None if self.canvas is None else list(self.canvas),
+            },
+            "recipe": dict(self.recipe),
+            "scores": dict(self.scores),
+            "layersearch": self.saved_by,
+        }
+
+    @classmethod
+    def from_json(cls, values: Any, *, where: str = "task") -> "TaskDescription":
+        """Reads what `to_json` gave.
+
+        Raises: TaskError: if a field is missing or of another kind; `where` names the file.
+        """
+        try:
+            backbone, head, images = values["backbone"], values["head"], values["preprocessing"]
+            if head["kind"] not in ("linear", "conv"):
+                raise ValueError(f"head.kind is {head['kind']!r}")
+            return cls(
+                backbone=str(backbone["name"]),
+                weights=str(backbone["weights"]),
+                weights_hash=str(backbone["weights_hash"]),
+                head_path=str(backbone["head"]),
+                head=HeadShape(
+                    features=int(head["features"]), depth=int(head["depth"]), kind=head["kind"]
+                ),
+                subset=Subset(map(str, values["subset"])),
+                classes=tuple(map(str, values["classes"])),
+                preprocessing=Preprocessing(
+                    mean=tuple(map(float, images["mean"])),
+                    std=tuple(map(float, images["std"])),
+                    input_size=_pair(images["input_size"]),
+                ),
+                canvas=None if images["canvas"] is None else _pair(images["canvas"]),
+                recipe=dict(values["recipe"]),
+                scores=dict(values["scores"]),
+                saved_by=str(values["layersearch"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise TaskError(f"{where}: its description cannot be read ({error!r})") from error
+
+
+def _pair(values: Any) -> tuple[int, int]:
+    height, width = values
+    return int(height), int(width)

@@ -1,0 +1,107 @@
+"""A safetensors file with a description, sealed by a checksum over every byte of it.
+
+The checksum (SHA-256) is in the file's own metadata: it is computed with 64 zeros in its place,
+which the digest then replaces. It finds damage, not forgery: whoever can write the file can seal it
+anew.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from layersearch.errors import TaskError
+from layersearch.space.files import write_whole
+
+FORMAT = "layersearch.task"
+VERSION = 1
+_ZEROS = "0" * 64
+_LENGTH = 8  # bytes that hold the length of the header, little-endian
+
+
+def write_sealed(path: str | Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> Path:
+    """Writes tensors (contiguous, on the CPU) and description (JSON) as one file, in one step.
+
+    Raises: TaskError: if the file cannot be written; one that was there is as it was.
+    """
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "sha256": _ZEROS,
+        "description": json.dumps(description, allow_nan=False, sort_keys=True),
+    }
+    content = save(tensors, metadata)
+    digest = hashlib.sha256(content).hexdigest()
+    try:
+        return write_whole(path, content.replace(_seal(_ZEROS), _seal(digest), 1))
+    except OSError as error:
+        raise TaskError(
+            f"{path}: cannot be written ({error.strerror or error}); what was there is as it was"
+        ) from error
+
+
+def read_sealed(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the description of a sealed file.
+
+    Raises: TaskError: if it cannot be read, holds pickled code, is no saved task, is of another
+        version, is cut short, or has any byte changed; the message names the file.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise TaskError(f"{path}: cannot be read ({error.strerror or error})") from error
+    metadata = _metadata(path, content)
+    if metadata.get("format") != FORMAT:
+        raise TaskError(
+            f"{path}: is no saved task (it says it is {metadata.get('format')!r:.80}, not "
+            f"{FORMAT!r}), or is damaged"
+        )
+    if metadata.get("version") != str(VERSION):
+        raise TaskError(
+            f"{path}: is a saved task of format {metadata.get('version')!r:.80}; this version of "
+            f"layersearch reads format '{VERSION}'; use the layersearch that saved it"
+        )
+    digest = str(metadata.get("sha256"))
+    unsealed = content.replace(_seal(digest), _seal(_ZEROS), 1)
+    if hashlib.sha256(unsealed).hexdigest() != digest:
+        raise TaskError(f"{path}: is damaged (its checksum does not match); save or copy it again")
+    try:
+        return load(content), json.loads(metadata["description"])
+    except (SafetensorError, KeyError, ValueError, RecursionError) as error:
+        raise TaskError(f"{path}: is no saved task ({error})") from error
+
+
+def _seal(digest: str) -> bytes:
+    # Within the description's own text every quote is escaped, so this occurs nowhere else.
+    return f'"sha256":"{digest}"'.encode()
+
+
+def _metadata(path: str | Path, content: bytes) -> dict[str, Any]:
+    """The metadata of a safetensors header; refuses what is none before anything is parsed."""
+    if content.startswith((b"\x80", b"PK\x03\x04")):
+        raise TaskError(
+            f"{path}: holds pickled objects, which can run code when loaded; refused "
+            "(saved tasks are safetensors files)"
+        )
+    end = _LENGTH + int.from_bytes(content[:_LENGTH], "little")
+    if len(content) < _LENGTH or end > len(content):
+        raise TaskError(
+            f"{path}: is cut short or no saved task ({len(content)} bytes); save or copy it again"
+        )
+    try:
+        header = json.loads(content[_LENGTH:end])
+        metadata = header["__metadata__"]
+        size = max(entry["data_offsets"][1] for name, entry in header.items() if name[:2] != "__")
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        raise TaskError(f"{path}: is damaged or no saved task ({error!r:.80})") from error
+    if isinstance(size, int) and end + size > len(content):
+        raise TaskError(
+            f"{path}: is cut short ({len(content)} of {end + size} bytes); save or copy it again"
+        )
+    if not isinstance(metadata, dict):
+        raise TaskError(f"{path}: is damaged or no saved task (it has no metadata)")
+    return metadata
