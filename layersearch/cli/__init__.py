@@ -1,1 +1,5 @@
-"""TODO one line."""
+"""The `layersearch` command: parses, prints and exits; what it does is elsewhere."""
+
+from layersearch.cli.program import main
+
+__all__ = ["main"]

@@ -7,7 +7,7 @@ from layersearch.config.problems import did_you_mean
 from layersearch.config.recipe import SEARCHABLE
 from layersearch.config.search import SearchConfig
 from layersearch.config.strategy import PRUNERS, SAMPLERS
-from layersearch.config.task import PATH_SOURCES, SOURCES
+from layersearch.config.task import NAMED_SOURCES, PATH_SOURCES, SOURCES
 from layersearch.config.values import (
     GIVEN,
     FloatRange,
@@ -67,7 +67,7 @@ def _data(config: SearchConfig) -> Iterator[Problem]:
         yield _say("data.path", "is not used by source 'digits'", "leave it out")
     if data.source == "torchvision" and data.name is None:
         yield _say("data.name", "is required by source 'torchvision'", "write for example CIFAR100")
-    elif data.source in SOURCES and data.source != "torchvision" and data.name is not None:
+    elif data.source in SOURCES and data.source not in NAMED_SOURCES and data.name is not None:
         yield _say("data.name", f"is not used by source '{data.source}'", "leave it out")
     if data.options and data.source in SOURCES and data.source != "torchvision":
         yield _say("data.options", f"are not used by source '{data.source}'", "leave them out")
@@ -221,7 +221,9 @@ def _execution(config: SearchConfig) -> Iterator[Problem]:
 
 def _paths(config: SearchConfig) -> Iterator[Problem]:
     weights = config.backbone.weights
-    named = {"data.path": config.data.path}
+    # torchvision data sets may be downloaded to a folder that is not there yet.
+    path = config.data.path if config.data.source in PATH_SOURCES else None
+    named = {"data.path": path}
     if weights is not None and (weights.endswith(_WEIGHTS_FILES) or "/" in weights):
         named["backbone.weights"] = weights
     for where, path in named.items():

@@ -17,6 +17,7 @@ from layersearch.config.values import GIVEN
 from layersearch.errors import ConfigError, Problem
 
 _OBJECTS = {"backbone": "name", "data": "source", "strategy": "name", "objective": "metric"}
+_NEEDED = ("backbone", "data")  # no search without them
 
 
 def load_config(
@@ -104,15 +105,17 @@ def _validated(
         return None, blamed
 
 
-def _remove(document: Any, place: Place) -> None:
-    """Takes a setting out; of a list or a mapping of free names, the whole."""
-    holder: Any = None
-    for depth, part in enumerate(place):
-        holder, key = document, part
-        if isinstance(document, dict) and part in document:
-            document = document[part]
-            if depth + 1 == len(place) or not isinstance(document, dict):
-                del holder[key]
-                return
-        else:
-            return
+def _remove(document: dict[str, Any], place: Place) -> None:
+    """Takes a setting out of the document.
+
+    Of a list, and of a section that lacks something required, it takes out the whole.
+    """
+    if len(place) == 1:
+        document.pop(str(place[0]), None)
+        return
+    first, rest = str(place[0]), place[1:]
+    inner = document.get(first)
+    if isinstance(inner, dict) and (rest[0] in inner or first in _NEEDED):
+        _remove(inner, rest)
+    else:
+        document.pop(first, None)

@@ -6,7 +6,7 @@ high: 1e-2, log: true}` or `batch_size: {choices: [32, 64]}`.
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from layersearch.config.values import (
     FloatChoices,
@@ -18,6 +18,8 @@ from layersearch.config.values import (
     Searched,
     Section,
     exactly,
+    shown,
+    wrong,
 )
 
 SEARCHABLE: dict[str, tuple[float, float, str]] = {
@@ -31,6 +33,12 @@ SEARCHABLE: dict[str, tuple[float, float, str]] = {
     "label_smoothing": (0, 1 - 1e-9, "at least 0 and below 1"),
     "clip_norm": (1e-12, float("inf"), "above 0"),
 }
+
+
+def _switch_or_auto(value: object) -> object:
+    if isinstance(value, bool) or value == "auto":
+        return value
+    raise wrong(f"must be true, false or auto, got {shown(value)}")
 
 
 class HeadConfig(Section):
@@ -74,7 +82,9 @@ class RecipeConfig(Section):
     label_smoothing: SearchableFloat = 0.0
     clip_norm: SearchableFloat | None = None  # largest norm of the whole gradient
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    channels_last: bool | Literal["auto"] = "auto"
+    channels_last: Annotated[
+        bool | Literal["auto"], BeforeValidator(_switch_or_auto)
+    ] = "auto"
     compile: bool = False
     norms: Literal["train", "eval"] = "train"  # BatchNorm of tuned units; frozen ones: always eval
     start: Literal["pretrained", "random"] = "pretrained"  # of the tuned units

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from layersearch.config.values import GIVEN, Options, Section, is_object_name, one_or_more
+from layersearch.config.values import GIVEN, Options, Section, is_object_name, listed, one_or_more
 
 SAMPLERS = ("random", "tpe", "gp", "nsga2", "nsga3", "qmc")  # Optuna's, and endless
 PRUNERS = (
@@ -18,9 +18,9 @@ PRUNERS = (
     "wilcoxon",
 )
 
+# Subsets to try first: 'linear_probe', 'full_finetune', a unit or a list of units.
 Enqueued = Annotated[
-    tuple[Annotated[tuple[str, ...], BeforeValidator(one_or_more)], ...],
-    Field(description="subsets to try first: 'linear_probe', 'full_finetune' or lists of units"),
+    tuple[Annotated[tuple[str, ...], BeforeValidator(one_or_more)], ...], BeforeValidator(listed)
 ]
 
 

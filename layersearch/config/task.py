@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from layersearch.config.values import Names, Options, Section, Triple, one_or_more, shown, wrong
 
 SOURCES = ("folder", "torchvision", "arrays", "idx", "digits", "vtab")
+NAMED_SOURCES = ("torchvision", "vtab")
 PATH_SOURCES = ("folder", "arrays", "idx", "vtab")  # they read files of the user's
 
 
@@ -40,7 +41,7 @@ class DataConfig(Section):
 
     source: Annotated[str, Field(min_length=1)]
     path: str | None = None  # a folder, an archive of one, or a file
-    name: str | None = None  # of a torchvision data set
+    name: str | None = None  # of a torchvision data set, or of a VTAB task
     options: Options = Field(default_factory=dict)  # for the torchvision data set or the factory
     download: bool = True
     train_samples: Annotated[int, Field(ge=2)] | None = None  # in total, stratified; null: all
@@ -53,6 +54,7 @@ class DataConfig(Section):
         int | float | Literal["given"] | None, BeforeValidator(_count_share_or_given)
     ] = None
     retrain_on: Literal["train", "all"] | None = None  # the winner, with a hold-out; null: by kind
+    overlap: Literal["refuse", "drop"] | None = None  # test samples that are training samples too
     image_size: Annotated[int, Field(ge=1)] | None = None  # pixels, square; null: as they are
 
 

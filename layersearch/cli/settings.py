@@ -1,0 +1,54 @@
+"""Options that stand for settings of a description: `--trials 20` is `-o strategy.trials=20`."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import Any
+
+# option: (setting, metavar, help)
+SHORT = {
+    "--strategy": (
+        "strategy.name",
+        "NAME",
+        "greedy, profile, exhaustive, random, tpe, gp, nsga2, nsga3, qmc or "
+        "package.module:callable; settings of another strategy in the file are set aside",
+    ),
+    "--trials": ("strategy.trials", "N", "end after so many trials"),
+    "--workers": ("execution.workers", "N", "train so many subsets at once"),
+    "--runner": ("execution.runner", "NAME", "who trains: local"),
+    "--address": ("execution.address", "ADDRESS", "of a Ray cluster, for --runner ray"),
+}
+_TEXTS = ("strategy.name", "execution.runner", "execution.address")
+
+
+class _Setting(argparse.Action):
+    """Puts the setting among the overrides, in the order of the command line."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002  # argparse's signature
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,  # noqa: ARG002
+    ) -> None:
+        path, text = str(self.const), str(values)
+        value = json.dumps(text) if path in _TEXTS else text
+        namespace.overrides = [*namespace.overrides, f"{path}={value}"]
+
+
+def add_settings(parser: argparse.ArgumentParser, *, without: Sequence[str] = ()) -> None:
+    """Adds `-o` and its short forms; the result is `overrides`, for `load_config`."""
+    parser.set_defaults(overrides=[])
+    parser.add_argument(
+        "-o",
+        "--override",
+        metavar="PATH=VALUE",
+        action="append",
+        dest="overrides",
+        help="set any field: a dotted path and a value in YAML, such as recipe.epochs=5; repeatable",
+    )
+    for option, (path, metavar, text) in SHORT.items():
+        if option not in without:
+            parser.add_argument(
+                option, metavar=metavar, action=_Setting, const=path, dest="overrides", help=text
+            )
