@@ -1,0 +1,177 @@
+"""From the bytes of image files to uint8 tensors, once, in threads.
+
+A canvas is the size (H, W) in pixels that images are brought to: the shorter side resized, the
+centre cut out.
+"""
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torch.nn import functional as F
+
+from layersearch.errors import DataError
+
+Canvas = tuple[int, int]
+T = TypeVar("T")
+R = TypeVar("R")
+
+# Larger images are decoded too, but nobody wants a canvas of camera size without asking for it.
+LARGEST_CHOSEN_CANVAS = 256
+
+
+def decode_all(
+    read: Callable[[int], bytes],
+    names: Sequence[str],
+    *,
+    canvas: Canvas | None,
+    where: str,
+    threads: int | None = None,
+) -> Tensor:
+    """The images, uint8 (N, 3, H, W).
+
+    Args:
+        read: the bytes of the i-th image; called from several threads.
+        names: of the images, for messages.
+        canvas: None: `common_canvas` of these images.
+        where: the folder or archive, for messages.
+        threads: default: one a core, 8 at most.
+
+    Raises:
+        DataError: some cannot be read; names the first few.
+    """
+    if canvas is None:
+        sizes = _try_all(lambda i: image_size(read(i)), names, where=where, threads=threads)
+        canvas = common_canvas(sizes)
+    images = np.empty((len(names), *canvas, 3), dtype=np.uint8)
+
+    def decode(index: int) -> None:
+        images[index] = decode_image(read(index), canvas=canvas)
+
+    _try_all(decode, names, where=where, threads=threads)
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+
+
+def check_all(
+    read: Callable[[int], bytes], names: Sequence[str], *, where: str, threads: int | None = None
+) -> None:
+    """Decodes each image and keeps nothing. Raises: DataError: as `decode_all`."""
+
+    def check(index: int) -> None:
+        _load(Image.open(BytesIO(read(index))))
+
+    _try_all(check, names, where=where, threads=threads)
+
+
+def decode_image(content: bytes, *, canvas: Canvas) -> NDArray[np.uint8]:
+    """One image, uint8 (H, W, 3). Raises: OSError or ValueError: it is none, or is cut short."""
+    image = Image.open(BytesIO(content))
+    # JPEGs can be decoded at 1/2, 1/4 or 1/8 in less time; never below twice the canvas.
+    image.draft("RGB", (2 * canvas[1], 2 * canvas[0]))
+    return fit(image, canvas=canvas)
+
+
+def fit(image: Image.Image, *, canvas: Canvas) -> NDArray[np.uint8]:
+    """A PIL image as uint8 (H, W, 3): upright, RGB, on the canvas; bilinear with antialiasing."""
+    image = _load(image)
+    if image.size != (canvas[1], canvas[0]):
+        width, height = image.size
+        scale = min(width / canvas[1], height / canvas[0])  # source pixels a canvas pixel
+        left, top = (width - scale * canvas[1]) / 2, (height - scale * canvas[0]) / 2
+        box = (left, top, width - left, height - top)
+        image = image.resize((canvas[1], canvas[0]), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(image)
+
+
+def image_size(content: bytes) -> Canvas:
+    """(H, W) of an encoded image, upright, from its header."""
+    image = Image.open(BytesIO(content))
+    # Orientations 5 to 8 of EXIF are turned by a quarter.
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    return image.size if turned else (image.size[1], image.size[0])
+
+
+def common_canvas(sizes: Iterable[Canvas]) -> Canvas:
+    """The size that all share; otherwise a square of their median shorter side, 256 at most."""
+    sizes = list(sizes)
+    if len(set(sizes)) == 1:
+        return sizes[0]
+    side = min(int(np.median([min(size) for size in sizes])), LARGEST_CHOSEN_CANVAS)
+    return (side, side)
+
+
+def fit_tensor(images: Tensor, *, canvas: Canvas) -> Tensor:
+    """uint8 (N, C, h, w) on the canvas, uint8 (N, C, H, W); bilinear with antialiasing."""
+    if images.shape[-2:] == canvas:
+        return images
+    height, width = images.shape[-2:]
+    scale = max(canvas[0] / height, canvas[1] / width)
+    size = (max(canvas[0], round(height * scale)), max(canvas[1], round(width * scale)))
+    top, left = (size[0] - canvas[0]) // 2, (size[1] - canvas[1]) // 2
+    parts = []
+    for part in torch.split(images, 1024):  # in parts: the floats need four times the memory
+        resized = F.interpolate(part.float(), size, mode="bilinear", antialias=True)
+        cut = resized[..., top : top + canvas[0], left : left + canvas[1]]
+        parts.append(cut.round().clamp(0, 255).to(torch.uint8))
+    return torch.cat(parts) if parts else images.new_empty((0, images.shape[1], *canvas))
+
+
+def _load(image: Image.Image) -> Image.Image:
+    """Decoded, upright, RGB."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PIL's remarks on metadata; what matters raises
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        if image.mode in ("I;16", "I;16B", "I;16L", "I"):
+            # PIL would clip 16-bit grey at 255.
+            image = Image.fromarray((np.asarray(image).astype(np.int64) // 257).astype(np.uint8))
+        if image.mode == "P":
+            image = image.convert("RGBA")
+        return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _try_all(
+    work: Callable[[int], R], names: Sequence[str], *, where: str, threads: int | None
+) -> list[R]:
+    faults: list[tuple[int, Exception]] = []
+
+    def attempt(index: int) -> Any:
+        try:
+            return work(index)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            faults.append((index, error))  # PIL reports broken PNGs as SyntaxError
+            return None
+
+    workers = threads or min(8, os.cpu_count() or 1)
+    if workers == 1 or len(names) < 64:
+        results = [attempt(index) for index in range(len(names))]
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            results = list(pool.map(attempt, range(len(names)), chunksize=16))
+    if faults:
+        raise _unreadable(faults, names, where)
+    return results
+
+
+def _unreadable(faults: list[tuple[int, Exception]], names: Sequence[str], where: str) -> DataError:
+    faults = sorted(faults, key=lambda fault: fault[0])
+    listed = "\n".join(f"  {names[index]}: {_reason(error)}" for index, error in faults[:5])
+    more = f"\n  ... and {len(faults) - 5} more" if len(faults) > 5 else ""
+    return DataError(
+        f"{where}: {len(faults)} of {len(names)} images cannot be read; "
+        f"replace or remove them\n{listed}{more}"
+    )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "no image of a known format, or cut short"
+    return str(error) or type(error).__name__

@@ -1,0 +1,223 @@
+"""Views: what the network sees of a sample, made in batches on the training device.
+
+View e of sample i is fixed by (seed, i, e): the same in every trial, batch and process, so that
+trials differ by what they tune alone and features of augmented images can be cached.
+
+All augmentations here keep rows and columns apart, so no sample is visited one by one. Windows and
+mirrors of whole pixels are gathered as bytes. Where the scale changes, each view is A @ image @ B^T
+with A (h, H) and B (w, W) matrices of bilinear weights: exactly what resizing the cut-out part with
+antialiasing gives (the triangle filter widened to the scale, as in Pillow and
+`interpolate(antialias=True)`), which `grid_sample` cannot. Values are not rounded to bytes in
+between, so a pixel may differ by half a grey level from a pipeline of PIL images.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from layersearch.data.augmentation import Augmentation, boxes, flips, shifts
+from layersearch.errors import DataError
+
+EVALUATION = -1
+
+
+class Views:
+    """Makes the views of samples.
+
+    Args:
+        seed: fixes all views.
+        mean: of each channel, for images in [0, 1].
+        std: of each channel.
+        input_size: (h, w) in pixels that the network takes.
+        augmentation: how views differ; default: not at all.
+        views: how many distinct views a sample has: view e is view e modulo this. None: each e has
+            its own.
+        centre: the share of the shorter side that the evaluation view keeps (0.875 is the custom of
+            ImageNet: 256 pixels cut to 224).
+        channels_last: the memory format of what `batch` returns.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        input_size: tuple[int, int],
+        augmentation: Augmentation | None = None,
+        views: int | None = None,
+        centre: float = 1.0,
+        channels_last: bool = False,
+    ) -> None:
+        if views is not None and views < 1:
+            raise DataError(f"augmentation.views: must be at least 1 ({views}); null: one an epoch")
+        if len(mean) != len(std) or not all(value > 0 for value in std):
+            raise DataError(f"backbone.std: must be positive, one a channel as the mean ({std})")
+        if not 0 < centre <= 1:
+            raise DataError(f"augmentation.centre: must be a share of the side, up to 1 ({centre})")
+        self.seed = seed
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.input_size = (int(input_size[0]), int(input_size[1]))
+        self.augmentation = augmentation if augmentation is not None else Augmentation()
+        self.views = views
+        self.centre = centre
+        self.channels_last = channels_last
+        self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
+
+    @property
+    def fixed(self) -> bool:
+        """Whether every view is the evaluation view, so that one cached view suffices."""
+        return not self.augmentation.active
+
+    def number(self, view: int) -> int:
+        """The distinct view that `view` (an epoch, or -1) stands for; a key for caches."""
+        if view == EVALUATION or self.fixed:
+            return EVALUATION
+        if view < 0:
+            raise DataError(f"views: must be 0 or more, or -1 for evaluation ({view})")
+        return view % self.views if self.views is not None else view
+
+    def batch(self, images: Tensor, samples: Tensor, view: int) -> Tensor:
+        """One view of each sample.
+
+        Args:
+            images: uint8 (B, C, H, W) on the training device; or float features (B, ...), which are
+                neither normalised nor resized.
+            samples: int64 (B,), the number of each sample in the data set, on any device.
+            view: from 0; -1 is the evaluation view, without augmentation.
+
+        Returns:
+            float32 (B, C, h, w), normalised.
+
+        Raises:
+            DataError: augmentation of features that are no images.
+        """
+        number = self.number(view)
+        if images.is_floating_point():
+            return self._features(images, number)
+        samples = samples.to(images.device, non_blocking=True)
+        if number == EVALUATION:
+            pixels = self._evaluation(images)
+        elif self.augmentation.random_resized_crop is not None:
+            pixels = self._resized_crop(images, samples, number)
+        else:
+            pixels = self._window(self._whole(images), samples, number)
+        return self._normalised(pixels)
+
+    def describe(self) -> dict[str, Any]:
+        """What fixes the views, JSON-able."""
+        crop = self.augmentation.random_resized_crop
+        return {
+            "seed": self.seed,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "input_size": list(self.input_size),
+            "centre": self.centre,
+            "views": self.views,
+            "crop": self.augmentation.crop,
+            "flip": self.augmentation.flip,
+            "random_resized_crop": list(crop) if crop is not None else None,
+            "ratio": list(self.augmentation.ratio),
+        }
+
+    def _features(self, features: Tensor, number: int) -> Tensor:
+        if number != EVALUATION:
+            raise DataError(
+                "augmentation: these samples are floating-point features, not uint8 images; "
+                "turn augmentation off, or give images"
+            )
+        return features
+
+    def _evaluation(self, images: Tensor) -> Tensor:
+        if self.centre == 1.0:
+            return self._whole(images)
+        height, width = (max(1, round(side / self.centre)) for side in self.input_size)
+        larger = _resized(images, (height, width))
+        return _centre(larger, self.input_size)
+
+    def _whole(self, images: Tensor) -> Tensor:
+        """Shorter side resized to the input, centre cut out: uint8 where nothing is to be done."""
+        return _resized(images, self.input_size)
+
+    def _window(self, pixels: Tensor, samples: Tensor, view: int) -> Tensor:
+        """Padded, cut and mirrored by whole pixels; keeps the type. Same (h, w) as `pixels`."""
+        height, width = pixels.shape[-2:]
+        arguments = {"seed": self.seed, "samples": samples, "view": view}
+        rows = torch.arange(height, device=pixels.device)  # (h,)
+        columns = torch.arange(width, device=pixels.device)  # (w,)
+        mirrored = flips(self.augmentation, **arguments)  # type: ignore[arg-type]
+        columns = torch.where(mirrored.unsqueeze(1), columns.flip(0), columns)  # (B, w)
+        crop = self.augmentation.crop
+        if crop == 0:
+            rows = rows.expand(len(samples), -1)
+        else:
+            shift = shifts(self.augmentation, **arguments) + crop  # type: ignore[arg-type]
+            rows, columns = rows + shift[:, :1], columns + shift[:, 1:]  # (B, h), (B, w)
+            pixels = F.pad(pixels, (crop,) * 4)
+        flat = rows.unsqueeze(2) * pixels.shape[-1] + columns.unsqueeze(1)  # (B, h, w)
+        index = flat.view(len(samples), 1, -1).expand(-1, pixels.shape[1], -1)
+        return pixels.flatten(2).gather(2, index).view(*pixels.shape[:2], height, width)
+
+    def _resized_crop(self, images: Tensor, samples: Tensor, view: int) -> Tensor:
+        size = (images.shape[-2], images.shape[-1])
+        box = boxes(self.augmentation, size, seed=self.seed, samples=samples, view=view)
+        mirrored = flips(self.augmentation, seed=self.seed, samples=samples, view=view)
+        top, left, height, width = box.float().unbind(1)
+        rows = _weights(top, height, size[0], self.input_size[0])  # (B, h, H)
+        columns = _weights(left, width, size[1], self.input_size[1])  # (B, w, W)
+        columns = torch.where(mirrored[:, None, None], columns.flip(1), columns)
+        channels = images.shape[1]
+        # The wider product last, and channels stacked into rows: two batched products a view.
+        narrow = images.float().flatten(1, 2) @ columns.transpose(1, 2)  # (B, C H, w)
+        narrow = narrow.view(len(images), channels, size[0], -1)  # (B, C, H, w)
+        cut: Tensor = rows.unsqueeze(1) @ narrow  # (B, C, h, w)
+        return cut
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        constants = self._constants.get(pixels.device)
+        if constants is None:
+            mean = torch.tensor(self.mean, dtype=torch.float64).view(1, -1, 1, 1)
+            std = torch.tensor(self.std, dtype=torch.float64).view(1, -1, 1, 1)
+            scale, shift = 1 / (255 * std), -mean / std
+            constants = (scale.float().to(pixels.device), shift.float().to(pixels.device))
+            self._constants[pixels.device] = constants
+        if self.channels_last:  # as bytes where they are bytes still: a quarter of the traffic
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
+        scale, shift = constants
+        return torch.addcmul(shift, pixels.float(), scale)
+
+
+def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, C, h, w): shorter side resized with antialiasing, centre cut out."""
+    height, width = images.shape[-2:]
+    if (height, width) == size:
+        return images
+    scale = max(size[0] / height, size[1] / width)
+    target = (max(size[0], round(height * scale)), max(size[1], round(width * scale)))
+    if target != (height, width):
+        images = F.interpolate(images.float(), target, mode="bilinear", antialias=True)
+    return _centre(images, size)
+
+
+def _centre(images: Tensor, size: tuple[int, int]) -> Tensor:
+    top, left = (images.shape[-2] - size[0]) // 2, (images.shape[-1] - size[1]) // 2
+    return images[..., top : top + size[0], left : left + size[1]]
+
+
+def _weights(start: Tensor, extent: Tensor, source: int, target: int) -> Tensor:
+    """Bilinear weights (B, target, source) that resize [start, start + extent) to `target` pixels.
+
+    Row t weighs source pixels by a triangle about the centre of target pixel t, as wide as one
+    target pixel (one source pixel where the part is enlarged), within the part, summing to one.
+    """
+    scale = (extent / target).view(-1, 1, 1)  # source pixels a target pixel
+    place = torch.arange(target, device=start.device, dtype=start.dtype).view(1, -1, 1)
+    pixel = torch.arange(source, device=start.device, dtype=start.dtype).view(1, 1, -1)
+    first = start.view(-1, 1, 1)
+    centre = first + (place + 0.5) * scale  # (B, target, 1)
+    weights = 1 - (pixel + 0.5 - centre).abs() / scale.clamp(min=1)  # (B, target, source)
+    inside = (pixel >= first) & (pixel < first + extent.view(-1, 1, 1))
+    weights = weights.clamp(min=0) * inside
+    return weights / weights.sum(2, keepdim=True)
