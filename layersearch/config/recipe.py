@@ -82,9 +82,7 @@ class RecipeConfig(Section):
     label_smoothing: SearchableFloat = 0.0
     clip_norm: SearchableFloat | None = None  # largest norm of the whole gradient
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    channels_last: Annotated[
-        bool | Literal["auto"], BeforeValidator(_switch_or_auto)
-    ] = "auto"
+    channels_last: Annotated[bool | Literal["auto"], BeforeValidator(_switch_or_auto)] = "auto"
     compile: bool = False
     norms: Literal["train", "eval"] = "train"  # BatchNorm of tuned units; frozen ones: always eval
     start: Literal["pretrained", "random"] = "pretrained"  # of the tuned units

@@ -52,10 +52,12 @@ class GreedyConfig(StrategyConfig):
     # 'paired': the gain on the same samples exceeds its error; 'paper': it exceeds min_gain;
     # 'official': as the paper's code, which goes on through rounds without a gain.
     stop: Literal["paired", "paper", "official"] = "paired"
-    min_gain: float = 0.0  # in units of the metric; the paper's epsilon
+    # In units of the metric; the paper's epsilon. Null: 0, and 0.01 for 'official'.
+    min_gain: float | None = None
     z: Annotated[float, Field(ge=0)] = 1.0  # 'paired': standard errors that a gain must exceed
     max_rounds: Annotated[int, Field(ge=1)] | None = None
-    speculate: bool = True  # free workers go on with the likely next round
+    start_score: float = 0.0  # what round 1 must exceed, but for 'paired'
+    speculate: Annotated[int, Field(ge=0)] = 1  # rounds that free workers go ahead
 
 
 class ProfileConfig(StrategyConfig):
