@@ -1,1 +1,16 @@
-"""TODO one line."""
+"""What a search found, for people and programs: result.json, the summary, figures."""
+
+from layersearch.report.comparison import Comparison, compare, compare_summaries
+from layersearch.report.results import load_result, write_result
+from layersearch.report.summary import advice, plain_summary, summary
+
+__all__ = [
+    "Comparison",
+    "advice",
+    "compare",
+    "compare_summaries",
+    "load_result",
+    "plain_summary",
+    "summary",
+    "write_result",
+]
