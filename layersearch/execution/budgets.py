@@ -1,0 +1,66 @@
+"""Budgets: how much a search may spend, by all workers and over all its resumptions together.
+
+They decide only whether another trial begins; trials that run are left to finish. What a trial will
+spend is reserved when it begins, so N workers do not overshoot by N trials.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from layersearch.space.records import TrialRecord, TrialState
+from layersearch.study import attributes as names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budgets:
+    """Limits of a search; None: no limit."""
+
+    trials: int | None = (
+        None  # in the study, whether they ended well or not; interrupted: not counted
+    )
+    seconds: float | None = None  # in which at least one driver worked on the study
+    trainings: int | None = None  # folds trained
+    epochs: int | None = None  # trained, over all folds
+    trainings_per_trial: int = 1  # folds
+    epochs_per_trial: int = 0  # folds * epochs; 0: not known beforehand
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What the trials of a study have spent, or will when they end."""
+
+    trials: int = 0
+    trainings: int = 0
+    epochs: int = 0
+
+
+def spent(records: Iterable[TrialRecord], budgets: Budgets) -> Spent:
+    """What `records` have spent; a running trial counts as one that runs to its end."""
+    trials = trainings = epochs = 0
+    for record in records:
+        found = record.attributes
+        if record.state is TrialState.RUNNING:
+            trials += 1
+            trainings += budgets.trainings_per_trial
+            epochs += budgets.epochs_per_trial
+            continue
+        trials += not found.get(names.INTERRUPTED, False)
+        trainings += found.get(names.TRAININGS, 0)
+        epochs += found.get(names.EPOCHS, 0)
+    return Spent(trials=trials, trainings=trainings, epochs=epochs)
+
+
+def used_up(budgets: Budgets, used: Spent, *, seconds: float) -> str:
+    """Which budget forbids another trial, in words; '' if none does."""
+    if budgets.trials is not None and used.trials >= budgets.trials:
+        return f"the budget of {budgets.trials} trials is used up"
+    if budgets.seconds is not None and seconds >= budgets.seconds:
+        return f"the budget of {budgets.seconds:g} seconds is used up"
+    each = (
+        ("trainings", budgets.trainings, used.trainings, budgets.trainings_per_trial),
+        ("epochs", budgets.epochs, used.epochs, budgets.epochs_per_trial),
+    )
+    for name, limit, so_far, per_trial in each:
+        if limit is not None and so_far + max(1, per_trial) > limit:
+            return f"the budget of {limit} {name} is used up ({so_far} done, {per_trial} a trial)"
+    return ""

@@ -1,0 +1,196 @@
+"""What to run next: budgets, the strategy, the sampler, limits, and scores known already."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+
+from layersearch.execution.budgets import Budgets, spent, used_up
+from layersearch.execution.desk import Desk
+from layersearch.execution.observer import Observers, Status
+from layersearch.space.records import History, TrialState
+from layersearch.space.subset import Subset
+from layersearch.space.trial import Proposal
+from layersearch.strategies.protocol import Done, Strategy, Wait
+from layersearch.study import attributes as names
+from layersearch.study.lease import seconds_driven
+from layersearch.study.opening import OpenStudy
+from layersearch.study.recording import record_failure, record_infeasible, record_start
+
+MAX_REPEATS = 200  # proposals in a row that need no training, after which a sampler has nothing new
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """Run this trial."""
+
+    trial: optuna.Trial
+    proposal: Proposal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rest:
+    """Nothing to begin before a running trial ends."""
+
+    reason: str
+    others: bool  # whether another driver's trials are running
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """Nothing to begin any more."""
+
+    reason: str
+    budget: bool
+
+
+class Proposals:
+    """Asks the study's sampler for trials, and settles those that need no training.
+
+    Args: see `run_search`.
+    """
+
+    def __init__(
+        self,
+        opened: OpenStudy,
+        desk: Desk,
+        audience: Observers,
+        *,
+        strategy: Strategy | None,
+        claimed: Callable[[optuna.Trial], Subset | None],
+        recipe: Callable[[optuna.Trial], Mapping[str, Any]],
+        costs: Callable[[Subset], Mapping[str, float]],
+        why_not: Callable[[Subset], str | None],
+        budgets: Budgets,
+        retrain: bool,
+    ) -> None:
+        self._opened = opened
+        self._desk = desk
+        self._audience = audience
+        self._strategy = strategy
+        self._claimed = claimed
+        self._recipe = recipe
+        self._costs = costs
+        self._why_not = why_not
+        self._budgets = budgets
+        self._retrain = retrain
+        self._repeats = 0
+        self._scored: dict[tuple[Subset, str], int] = {}  # subset and recipe -> number of its trial
+        self._seen: set[int] = set()
+
+    def next(self) -> Ask | Rest | End:
+        """The next trial to run; those that need no training are recorded on the way."""
+        while True:
+            history = self._opened.history()
+            stop = self._why_no_more(history)
+            if stop is not None:
+                return stop
+            trial = self._opened.study.ask()
+            try:
+                ask = self._settle_or_ask(trial, history)
+            except Exception as error:
+                record_failure(self._opened.study, trial, f"no proposal: {error}", interrupted=True)
+                raise
+            if ask is not None:
+                self._repeats = 0
+                return ask
+            self._repeats += 1
+
+    def tell_status(self, *, workers: int) -> None:
+        """Tells the audience where the search stands."""
+        history = self._opened.history()
+        progress = self._strategy.explain(history) if self._strategy else None
+        scored = history.scores.values()
+        best = max(scored, key=lambda record: record.score or 0.0, default=None)
+        minimised = self._opened.study.directions[0].name == "MINIMIZE"
+        score = None if best is None or best.score is None else best.score
+        self._audience.status(
+            Status(
+                done=sum(record.state is not TrialState.RUNNING for record in history),
+                running=len(self._desk.running),
+                workers=workers,
+                phase=progress.phase if progress else "",
+                remaining=self._remaining(history),
+                best=best.subset if best else None,
+                best_score=-score if minimised and score is not None else score,
+            )
+        )
+
+    def _remaining(self, history: History) -> int | None:
+        left = []
+        if self._budgets.trials is not None:
+            left.append(self._budgets.trials - spent(history, self._budgets).trials)
+        if self._strategy is not None:
+            progress = self._strategy.explain(history)
+            if progress.candidates:
+                left.append(progress.candidates - progress.candidates_done)
+        return max(0, min(left)) if left else None
+
+    def _why_no_more(self, history: History) -> Rest | End | None:
+        seconds = seconds_driven(
+            self._opened.study.user_attrs, now=time.time(), token=self._opened.lease.token
+        )
+        reason = used_up(self._budgets, spent(history, self._budgets), seconds=seconds)
+        if reason:
+            return End(reason=reason, budget=True)
+        if self._repeats >= MAX_REPEATS:
+            if self._desk.running:
+                return Rest(reason="every proposal is known or running", others=False)
+            return End(reason=f"nothing new in {MAX_REPEATS} proposals", budget=False)
+        if self._strategy is None:
+            return None
+        verdict = self._strategy.propose(history)
+        if isinstance(verdict, Done):
+            return End(reason=verdict.reason, budget=False)
+        if isinstance(verdict, Wait):
+            return Rest(reason=verdict.reason, others=self._others_run(history))
+        return None
+
+    def _others_run(self, history: History) -> bool:
+        return any(
+            record.state is TrialState.RUNNING and record.number not in self._desk.running
+            for record in history
+        )
+
+    def _settle_or_ask(self, trial: optuna.Trial, history: History) -> Ask | None:
+        subset = self._claimed(trial)
+        if subset is None:  # another driver was quicker
+            record_failure(self._opened.study, trial, "nothing to claim", interrupted=True)
+            return None
+        proposal = Proposal(number=trial.number, subset=subset, recipe=dict(self._recipe(trial)))
+        record_start(
+            trial,
+            subset=subset,
+            costs=self._costs(subset),
+            recipe=proposal.recipe,
+            driver=self._opened.lease.token,
+        )
+        reason = self._why_not(subset) if len(subset) else None
+        if reason:
+            record_infeasible(self._opened.study, trial, reason)
+            self._audience.pruned(proposal, f"infeasible: {reason}")
+            return None
+        if not self._retrain and self._known(trial, proposal, history):
+            return None
+        return Ask(trial=trial, proposal=proposal)
+
+    def _known(self, trial: optuna.Trial, proposal: Proposal, history: History) -> bool:
+        """Whether the trial has its score, or will, from another trial of its subset and recipe."""
+        for record in history:
+            if record.number not in self._seen and record.state is not TrialState.RUNNING:
+                self._seen.add(record.number)
+                if record.score is not None and record.subset is not None:
+                    key = (record.subset, names.canonical(record.recipe))
+                    self._scored.setdefault(key, record.number)
+        recipe = names.canonical(proposal.recipe)
+        source = self._scored.get((proposal.subset, recipe))
+        if source is not None:
+            self._desk.repeat(trial, proposal, source=source)
+            return True
+        twin = self._desk.twin(proposal.subset, recipe)
+        if twin is not None:
+            twin.twins.append((trial, proposal))
+            return True
+        return False
