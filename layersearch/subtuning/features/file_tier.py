@@ -1,0 +1,219 @@
+"""A tier of memory-mapped files: on a memory file system it is host memory that processes share."""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from layersearch.subtuning.features.blocks import Block, Layout
+from layersearch.subtuning.features.files import (
+    USERS_LOCK,
+    CorruptFileError,
+    FileWriter,
+    Lock,
+    Plan,
+    locked,
+    map_block,
+    remove_leftovers,
+    remove_unused,
+    try_lock,
+)
+from layersearch.subtuning.features.placement import Name
+from layersearch.subtuning.features.tiers import Busy, NoRoom, TierName, Writer
+
+_log = logging.getLogger(__name__)
+_BLOCKS = "*/*.block"
+_PARTIALS = "*/*.partial"
+
+
+class FileTier:
+    """Blocks in files under one directory, shared by the processes that name it.
+
+    Files lie in a folder for what they are features of, so another backbone, other data or other
+    settings never meet them. Folders that no living process uses are deleted when a tier is opened.
+
+    Args:
+        name: of the tier.
+        root: the directory; made if absent.
+        budget: bytes that all files under `root` may take together.
+        identity: everything that decides the numbers, as JSON.
+        device: where loaded values are wanted.
+
+    Raises:
+        OSError: the directory cannot be made or written to.
+    """
+
+    def __init__(
+        self,
+        name: TierName,
+        root: Path,
+        *,
+        budget: int,
+        identity: Mapping[str, Any],
+        device: torch.device,
+    ) -> None:
+        self.name = name
+        self._root = root
+        self._budget = budget
+        self._identity = dict(identity)
+        self._device = device
+        self._verified: set[tuple[int, int]] = set()  # inode and time of files found whole
+        digest = hashlib.blake2b(
+            json.dumps(self._identity, sort_keys=True).encode(), digest_size=12
+        )
+        self._folder = root / digest.hexdigest()
+        self._users = self._enter()
+        remove_leftovers(root)
+
+    def used(self) -> int:
+        """Bytes of all files under the directory, also of those being written."""
+        total = 0
+        for pattern in (_BLOCKS, _PARTIALS):
+            for path in self._root.glob(pattern):
+                with contextlib.suppress(FileNotFoundError):
+                    total += path.stat().st_size
+        return total
+
+    def free(self) -> int:
+        """Bytes that may still be taken."""
+        return self._budget - self.used()
+
+    def find(self, name: Name, layouts: tuple[Layout, ...], count: int) -> Block | None:
+        """A block that another process built, or an earlier one left; verified once."""
+        path = self._path(name)
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return None
+        stamp = (status.st_ino, status.st_mtime_ns)
+        try:
+            block = map_block(
+                path,
+                self._plan(name, layouts, count),
+                device=self._device,
+                verify=stamp not in self._verified,
+            )
+        except FileNotFoundError:
+            return None
+        except CorruptFileError as error:
+            _log.warning("features: %s is damaged (%s); computing it again", path, error)
+            self._delete_damaged(path, status.st_ino)
+            return None
+        self._verified.add(stamp)
+        return block
+
+    def create(self, name: Name, layouts: tuple[Layout, ...], count: int) -> Writer:
+        """Starts a block; see `Tier.create`.
+
+        Raises:
+            OSError: there is no space, or the disk fails.
+        """
+        path = self._path(name)
+        plan = self._plan(name, layouts, count)
+        lock = try_lock(path.with_suffix(".lock"))
+        if lock is None or path.exists():  # built while we looked elsewhere
+            if lock is not None:
+                lock.release()
+            raise Busy
+        try:
+            partial = self._claim(path, plan.nbytes)
+        except BaseException:
+            lock.release()
+            raise
+        return FileWriter(path, partial, plan, lock=lock, device=self._device)
+
+    def drop(self, name: Name) -> None:
+        """Deletes a file unless another process maps it."""
+        _delete_unmapped(self._path(name))
+
+    def reclaim(self, nbytes: int) -> None:
+        """Deletes files of this folder that no process maps, until so many bytes are free."""
+        for path in sorted(self._folder.glob("*.block"), key=_modified):
+            if self.free() >= nbytes:
+                return
+            _delete_unmapped(path)
+
+    def busy(self, name: Name) -> bool:
+        """Whether another process is building the block."""
+        lock = try_lock(self._path(name).with_suffix(".lock"), shared=True, create=False)
+        if lock is not None:
+            lock.release()
+            return False
+        return self._path(name).with_suffix(".lock").exists()
+
+    def close(self, *, remove: bool) -> None:
+        """Leaves the folder; deletes it if asked to and nobody else uses it."""
+        self._users.release()
+        if remove:
+            remove_unused(self._folder)
+            with contextlib.suppress(OSError):  # others have folders here
+                (self._root / "budget.lock").unlink(missing_ok=True)
+                self._root.rmdir()
+
+    def _enter(self) -> Lock:
+        """Marks the folder as used, against its deletion between making and marking it."""
+        while True:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with contextlib.suppress(FileNotFoundError):
+                lock = try_lock(self._folder / USERS_LOCK, shared=True)
+                if lock is not None:
+                    return lock
+            time.sleep(0.001)  # somebody is deleting it
+
+    def _path(self, name: Name) -> Path:
+        cut, view = name
+        return self._folder / f"cut{cut}_view{view}.block"
+
+    def _plan(self, name: Name, layouts: tuple[Layout, ...], count: int) -> Plan:
+        identity = {**self._identity, "cut": name[0], "view": name[1]}
+        return Plan(identity=identity, layouts=layouts, count=count)
+
+    def _claim(self, path: Path, nbytes: int) -> Path:
+        """An empty file of the block's size, counted from now on."""
+        with locked(self._root / "budget.lock"):
+            self._sweep()
+            if nbytes > self.free():
+                raise NoRoom
+            partial = path.with_suffix(f".{os.getpid()}.partial")
+            with partial.open("wb") as file:
+                file.truncate(nbytes)
+        return partial
+
+    def _sweep(self) -> None:
+        """Deletes what dead processes were building."""
+        for partial in self._root.glob(_PARTIALS):
+            block = partial.with_suffix("").with_suffix("")
+            lock = try_lock(block.with_suffix(".lock"))
+            if lock is not None:
+                partial.unlink(missing_ok=True)
+                lock.release()
+
+    def _delete_damaged(self, path: Path, inode: int) -> None:
+        """Deletes a damaged file; under the builder's lock, so that it is not its successor."""
+        lock = try_lock(path.with_suffix(".lock"))
+        if lock is not None:
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_ino == inode:
+                    path.unlink()
+            lock.release()
+
+
+def _delete_unmapped(path: Path) -> None:
+    lock = try_lock(path, create=False)
+    if lock is not None:
+        path.unlink(missing_ok=True)
+        lock.release()
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
