@@ -1,1 +1,41 @@
-"""TODO one line."""
+"""What proposes subsets: greedy, profile, exhaustive, random; Optuna's samplers by its adapter."""
+
+from layersearch.strategies.exhaustive import exhaustive
+from layersearch.strategies.greedy import Greedy
+from layersearch.strategies.greedy_both import GreedyBothWays
+from layersearch.strategies.make import STRATEGIES, check_options, make_strategy
+from layersearch.strategies.profile import Profile, ProfilePoint
+from layersearch.strategies.protocol import (
+    Done,
+    Ledger,
+    Progress,
+    Queued,
+    Strategy,
+    Wait,
+    best_in_space,
+    best_of,
+)
+from layersearch.strategies.random_search import random_search
+from layersearch.strategies.stop_rules import Gain, paired_gain
+
+__all__ = [
+    "STRATEGIES",
+    "Done",
+    "Gain",
+    "Greedy",
+    "GreedyBothWays",
+    "Ledger",
+    "Profile",
+    "ProfilePoint",
+    "Progress",
+    "Queued",
+    "Strategy",
+    "Wait",
+    "best_in_space",
+    "best_of",
+    "check_options",
+    "exhaustive",
+    "make_strategy",
+    "paired_gain",
+    "random_search",
+]

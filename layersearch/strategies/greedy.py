@@ -1,0 +1,335 @@
+"""Greedy SubTuning (Kaplun et al. 2023, algorithm 1), forward, backward, or the better of both.
+
+n: units that are switched; k: rounds. Forward starts from the units that are always on (the linear
+probe, usually) and tries, in each round, every unit that is not yet chosen; backward starts from
+everything and tries to leave out each. A round ends when all its candidates are settled; then the
+stop rule (`stop_rules`) judges its best. At most n·k + 1 trainings instead of 2^n.
+
+Bounds. Every candidate is in the search space. Where the start is not (`min_units`, runs), the
+first round has all the smallest subsets of the space as candidates and its best is accepted: for
+runs that is the whole search. Where everything is over a budget or `max_units`, backward starts
+from what is left after leaving out the largest units.
+
+Many workers. While a round's last candidates are running, free workers go on with the likely next
+round: the best so far is presumed to win. Answers follow from the scores of whole rounds only, so
+neither the number of workers nor the order in which trials end changes them; a score that was
+speculated in vain stays in the study and is used if a later round asks for it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice, takewhile
+from typing import Literal
+
+from layersearch.errors import ConfigError, Problem
+from layersearch.space import History, SearchSpace, Subset
+from layersearch.strategies.protocol import (
+    MAX_FAILURES,
+    Done,
+    Ledger,
+    Progress,
+    Wait,
+    best_of,
+    shown_score,
+)
+from layersearch.strategies.stop_rules import (
+    Rule,
+    Standing,
+    Verdict,
+    official_rule,
+    paired_rule,
+    paper_rule,
+)
+
+Direction = Literal["forward", "backward"]
+Stop = Literal["paper", "official", "paired"]
+
+OFFICIAL_MIN_GAIN = 0.01  # the default of the paper's code
+MAX_FIRST_ROUND = 1_000  # trials; beyond it a search that begins in the middle is refused
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """One round, and what the search has come to if it ended with it."""
+
+    number: int  # from 1
+    base: Subset | None  # what the candidates build on; None: they begin the search
+    candidates: tuple[Subset, ...]
+    trials: tuple[Subset, ...]  # the candidates; before them the base, if it needs a score
+    settled: int  # how many of the trials
+    winner: Subset | None  # the best candidate that has a score
+    chosen: Subset | None  # the answer
+    stop: str | None = None  # why there is no round after it
+
+    @property
+    def complete(self) -> bool:
+        """Whether all its trials are settled, so that its verdict stands."""
+        return self.settled == len(self.trials)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _State:
+    """Where the search stands between two rounds."""
+
+    number: int  # of the next round
+    base: Subset | None
+    chosen: Subset | None = None
+    best: float = float("-inf")  # score of `chosen`
+    order: Mapping[str, float] = field(default_factory=dict)  # unit -> its score in the last round
+
+
+class Greedy:
+    """Adds units one by one while it pays (forward), or leaves them out (backward).
+
+    Args:
+        space: the subsets that may be tried.
+        direction: 'forward' or 'backward'.
+        stop: the rule that judges a round's best: 'paired', 'paper' or 'official'.
+        min_gain: the paper's ε, in units of the score (accuracy: 0 to 1). Default: 0, for
+            'official' 0.01. Below 0 backward goes on while it loses no more than that.
+        z: for 'paired', how many standard errors a gain must exceed.
+        max_rounds: stop after that many rounds.
+        start_score: for 'paper' and 'official' forward, what the first round's best must exceed.
+            Default: 0, as in the paper; minus infinity if that best is negative, as a loss is.
+        speculate: how many rounds ahead free workers go.
+        max_failures: how often a subset may fail before it is lost.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        direction: Direction = "forward",
+        stop: Stop = "paired",
+        min_gain: float | None = None,
+        z: float = 1.0,
+        max_rounds: int | None = None,
+        start_score: float | None = None,
+        speculate: int = 1,
+        max_failures: int = MAX_FAILURES,
+    ) -> None:
+        self.space = space
+        self.forward = direction == "forward"
+        self.max_rounds = max_rounds
+        self.speculate = speculate
+        self.max_failures = max_failures
+        self._start_score = start_score
+        self._scores_start = stop == "paired" or not self.forward
+        self._rule = _rule(stop, min_gain, z)
+        self._start = self._find_start()
+        self._check_first_round()
+        self._memo: dict[Subset | None, tuple[tuple[str, Subset], ...]] = {}
+
+    def propose(self, history: History) -> Subset | Wait | Done:
+        """The first open candidate of this round, or of the likely next one."""
+        ledger = Ledger(history, max_failures=self.max_failures)
+        rounds = self.survey(ledger)
+        certain = self.certain(rounds, ledger)
+        return self.likely(rounds, ledger) if certain is None else certain
+
+    def answer(self, history: History) -> Subset | None:
+        """The subset that the rule has accepted; the current round counts as it stands."""
+        ledger = Ledger(history, max_failures=self.max_failures)
+        return _now(self.survey(ledger)).chosen
+
+    def explain(self, history: History) -> Progress:
+        """The current round, or the last."""
+        ledger = Ledger(history, max_failures=self.max_failures)
+        now = _now(self.survey(ledger))
+        return Progress(
+            phase=self._in_words(now),
+            candidates=len(now.trials),
+            candidates_done=now.settled,
+            base=now.base,
+            best=now.chosen,
+            best_score=shown_score(now.chosen, ledger),
+            round=now.number,
+        )
+
+    def survey(self, ledger: Ledger) -> list[Round]:
+        """The rounds so far, the current one, and those after it if the best so far wins each.
+
+        The first that is incomplete is the current one; all after it are presumed.
+        """
+        rounds, ahead = list[Round](), -1
+        state: _State | None = _State(number=1, base=self._start)
+        while state is not None and ahead < self.speculate:
+            played, state = self._play(state, ledger)
+            rounds.append(played)
+            if ahead >= 0 or not played.complete:
+                ahead += 1
+        return rounds
+
+    def certain(self, rounds: Sequence[Round], ledger: Ledger) -> Subset | None:
+        """The first open trial of the current round."""
+        current = _current(rounds)
+        return None if current is None else ledger.first_open(current.trials)
+
+    def likely(self, rounds: Sequence[Round], ledger: Ledger) -> Subset | Wait | Done:
+        """The first open trial of the presumed rounds."""
+        current = _current(rounds)
+        if current is None:
+            return Done(f"round {rounds[-1].number}: {rounds[-1].stop}")
+        for presumed in rounds[rounds.index(current) + 1 :]:
+            proposal = ledger.first_open(presumed.trials)
+            if proposal is not None:
+                return proposal
+        left = len(current.trials) - current.settled
+        return Wait(f"round {current.number} waits for {left} trials that are running")
+
+    # --- One round --------------------------------------------------------------------------------
+
+    def _play(self, state: _State, ledger: Ledger) -> tuple[Round, _State | None]:
+        """The round that begins in this state, and the state after it if there is one."""
+        options = self._options(state)
+        candidates = tuple(subset for _, subset in options)
+        trials = candidates
+        if state.number == 1 and state.base is not None and self._scores_start:
+            trials = (state.base, *candidates)
+            if ledger.score(state.base) > float("-inf"):
+                state = replace(state, chosen=state.base, best=ledger.score(state.base))
+        played = Round(
+            number=state.number,
+            base=state.base,
+            candidates=candidates,
+            trials=trials,
+            settled=sum(map(ledger.settled, trials)),
+            winner=best_of(candidates, ledger, self.space),
+            chosen=state.chosen,
+        )
+        if played.winner is not None:
+            return self._judged(played, state, options, ledger)
+        if not candidates and state.chosen is None:
+            played = replace(played, chosen=state.base)
+        why = "every candidate failed or was pruned" if candidates else "no unit is left to try"
+        return replace(played, stop=why), None
+
+    def _judged(
+        self,
+        played: Round,
+        state: _State,
+        options: tuple[tuple[str, Subset], ...],
+        ledger: Ledger,
+    ) -> tuple[Round, _State | None]:
+        winner = played.winner
+        assert winner is not None
+        chosen, best = state.chosen, self._best_so_far(state, ledger.score(winner))
+        verdict = self._verdict(winner, state, best, ledger)
+        if verdict.choose:
+            chosen, best = winner, ledger.score(winner)
+        elif chosen is None:
+            chosen = state.base
+        stop = verdict.stop
+        if stop is None and state.number == self.max_rounds:
+            stop = "the last one allowed"
+        played = replace(played, chosen=chosen, stop=stop)
+        if not verdict.build_on or stop is not None:
+            return played, None
+        return played, _State(
+            number=state.number + 1,
+            base=winner,
+            chosen=chosen,
+            best=best,
+            order={unit: ledger.score(subset) for unit, subset in options},
+        )
+
+    def _best_so_far(self, state: _State, score: float) -> float:
+        """What a rule compares with; in the first round of a start without score, the paper's 0."""
+        if state.number > 1 or self._scores_start:
+            return state.best
+        if self._start_score is not None:
+            return self._start_score
+        return 0.0 if score >= 0.0 else float("-inf")
+
+    def _verdict(self, winner: Subset, state: _State, best: float, ledger: Ledger) -> Verdict:
+        if state.base is None:
+            return Verdict(build_on=True, choose=True)
+        base = ledger.scores.get(state.base) if ledger.score(state.base) > float("-inf") else None
+        return self._rule(Standing(candidate=ledger.scores[winner], base=base, best=best))
+
+    def _options(self, state: _State) -> tuple[tuple[str, Subset], ...]:
+        """Unit -> candidate, in the order to try: by last round's scores, then depth."""
+        if state.base not in self._memo:
+            self._memo[state.base] = tuple(self._changes(state.base))
+        options = self._memo[state.base]
+        if not state.order:
+            return options
+        worst = float("-inf")
+        return tuple(sorted(options, key=lambda option: -state.order.get(option[0], worst)))
+
+    def _changes(self, base: Subset | None) -> Iterator[tuple[str, Subset]]:
+        """What one more unit (forward) or one less (backward) makes of the base, in the space."""
+        if base is None:
+            yield from ((str(subset), subset) for subset in self._smallest())
+            return
+        for unit in self.space.free:
+            if (unit in base) != self.forward:
+                names = (*base, unit) if self.forward else (n for n in base if n != unit)
+                subset = self.space.subset(names)
+                if subset in self.space:
+                    yield unit, subset
+
+    # --- Begin and end ----------------------------------------------------------------------------
+
+    def _find_start(self) -> Subset | None:
+        always = self.space.bounds.always
+        if self.space.bounds.contiguous is not None:
+            return None  # runs are not built from one another
+        if self.forward:
+            start = self.space.subset(always)
+            return start if start in self.space else None
+        left = sorted(
+            self.space.free,
+            key=lambda name: self.space.trainable_parameters(self.space.subset([name])),
+        )
+        while left:
+            start = self.space.subset((*always, *left))
+            if start in self.space:
+                return start
+            left.pop()
+        return None
+
+    def _check_first_round(self) -> None:
+        """Subsets that are not built up one by one are as many as there are of them."""
+        if self._start is None:
+            begin = list(islice(self._smallest(), MAX_FIRST_ROUND + 1))
+            if len(begin) > MAX_FIRST_ROUND:
+                what = f"greedy would begin with all subsets of {len(begin[0])} units, over "
+                remedy = "lower space.min_units, choose direction 'backward' or another strategy"
+                raise ConfigError(
+                    [Problem(where="strategy", what=f"{what}{MAX_FIRST_ROUND}", remedy=remedy)]
+                )
+
+    def _smallest(self) -> Iterator[Subset]:
+        subsets = self.space.enumerate()
+        first = next(subsets, None)
+        if first is not None:
+            yield first
+            yield from takewhile(lambda subset: len(subset) == len(first), subsets)
+
+    def _in_words(self, now: Round) -> str:
+        if now.complete and now.stop:
+            return f"ended with round {now.number}: {now.stop}"
+        if now.base is None:
+            return f"round {now.number}: the smallest subsets"
+        return (
+            f"round {now.number}: what to {'add to' if self.forward else 'leave out of'} {now.base}"
+        )
+
+
+def _current(rounds: Sequence[Round]) -> Round | None:
+    return next((played for played in rounds if not played.complete), None)
+
+
+def _now(rounds: Sequence[Round]) -> Round:
+    """The current round, or the last one of a search that has ended."""
+    current = _current(rounds)
+    return rounds[-1] if current is None else current
+
+
+def _rule(stop: Stop, min_gain: float | None, z: float) -> Rule:
+    if stop == "paper":
+        return paper_rule(0.0 if min_gain is None else min_gain)
+    if stop == "official":
+        return official_rule(OFFICIAL_MIN_GAIN if min_gain is None else min_gain)
+    return paired_rule(0.0 if min_gain is None else min_gain, z)

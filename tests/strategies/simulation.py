@@ -1,0 +1,100 @@
+"""A search without training: scores from a function; workers end in any order, or are killed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from layersearch.space import History, Subset, TrialRecord, TrialState, Unit
+from layersearch.strategies import Done, Strategy, Wait
+
+Outcome = Callable[[Subset, int], TrialRecord]  # what a trial of this subset and number gives
+
+
+def units(*numels: int) -> list[Unit]:
+    return [
+        Unit(name=f"layer{i}", depth=i, parameters=(f"layer{i}.weight",), numel=numel)
+        for i, numel in enumerate(numels)
+    ]
+
+
+def scored(score: Callable[[Subset], float]) -> Outcome:
+    return lambda subset, number: TrialRecord(
+        number=number, subset=subset, state=TrialState.COMPLETE, score=score(subset)
+    )
+
+
+def history_of(scores: dict[Subset, float]) -> History:
+    return History(
+        TrialRecord(number=i, subset=subset, state=TrialState.COMPLETE, score=score)
+        for i, (subset, score) in enumerate(scores.items())
+    )
+
+
+@dataclass
+class Simulation:
+    """Runs a strategy with some workers; `make` builds it afresh, as a restarted driver does."""
+
+    make: Callable[[], Strategy]
+    outcome: Outcome
+    workers: int = 1
+    random: Random = field(default_factory=lambda: Random(0))
+    kill: float = 0.0  # probability, a step, that everything is killed and started again
+    records: dict[int, TrialRecord] = field(default_factory=dict)
+    waits: int = 0
+
+    @property
+    def history(self) -> History:
+        return History(self.records.values())
+
+    def run(self, limit: int = 10_000) -> Subset | None:
+        strategy = self.make()
+        for _ in range(limit):
+            if self.random.random() < self.kill:
+                self._kill()
+                strategy = self.make()
+            proposal = self._free() and strategy.propose(self.history)
+            if isinstance(proposal, Subset):
+                self._start(proposal)
+                if self.random.random() < 0.5:
+                    self._finish()
+            elif isinstance(proposal, Done) and not self._running():
+                return strategy.answer(self.history)
+            else:
+                self.waits += isinstance(proposal, Wait)
+                assert self._running(), f"nothing runs and yet: {proposal}"
+                self._finish()
+        raise AssertionError(f"no end after {limit} steps")
+
+    def trained(self) -> list[Subset]:
+        """What was started and not interrupted, in order."""
+        return [
+            record.subset
+            for record in self.records.values()
+            if record.subset is not None and not record.attributes.get("interrupted")
+        ]
+
+    def _running(self) -> list[TrialRecord]:
+        return [r for r in self.records.values() if r.state is TrialState.RUNNING]
+
+    def _free(self) -> bool:
+        return len(self._running()) < self.workers
+
+    def _start(self, subset: Subset) -> None:
+        number = len(self.records)
+        self.records[number] = TrialRecord(number=number, subset=subset, state=TrialState.RUNNING)
+
+    def _finish(self) -> None:
+        running = self._running()
+        if running:
+            record = self.random.choice(running)
+            assert record.subset is not None
+            self.records[record.number] = self.outcome(record.subset, record.number)
+
+    def _kill(self) -> None:
+        for record in self._running():
+            self.records[record.number] = TrialRecord(
+                number=record.number,
+                subset=record.subset,
+                state=TrialState.FAILED,
+                attributes={"interrupted": True},
+            )
