@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from layersearch.cli import dashboard, export, search, units
+from layersearch.cli import search, studies, units
 from layersearch.errors import LayersearchError
 
 DONE, USER_ERROR, INTERRUPTED = 0, 1, 130
@@ -22,7 +22,7 @@ _EXAMPLES = """\
 examples:
   layersearch search search_spaces/digits.yaml
   layersearch search my.yaml --strategy tpe --trials 200 --workers 4
-  layersearch search my.yaml -o recipe.epochs=5 -o objective.constraints='{trainable_parameters: {max: 2e5}}'
+  layersearch search my.yaml -o recipe.epochs=5 -o objective.constraints.flops.max=1e12
   layersearch profile my.yaml
   layersearch units resnet50
   layersearch export digits digits-task.safetensors
@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     )
     program.add_argument("--version", action="version", version=f"layersearch {_version()}")
     commands = program.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (search, units, export, dashboard):
+    for module in (search, units, studies):
         module.add_commands(commands)
     for command in commands.choices.values():
         command.add_argument(

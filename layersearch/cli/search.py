@@ -2,46 +2,54 @@
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 from layersearch.cli.settings import add_settings
 from layersearch.config import SearchConfig, load_config
 
-_SEARCH = """\
-Searches for the subset of layers whose finetuning gives the best validation score, retrains it on all
-training data and compares it on the test split with the linear probe, full finetuning and LP-FT.
+if TYPE_CHECKING:  # it needs torch, which `--help` can do without
+    from layersearch.build import Result
 
-The search is remembered in runs/<study>/. The same command goes on where it stopped; when it is done,
-it shows the result again.
+DONE, INTERRUPTED = 0, 130
+
+_SEARCH = """\
+Searches for the layers whose finetuning gives the best validation score, retrains that choice on
+all training data and compares it on the test split with the linear probe, full finetuning and
+LP-FT.
+
+The search is remembered in runs/<study>/. The same command goes on where it stopped; once it has
+ended, it shows the result again. Ctrl-C ends it in order, a second one at once.
 """
 _SEARCH_EXAMPLES = """\
 examples:
   layersearch search search_spaces/digits.yaml
   layersearch search my.yaml --strategy tpe --trials 200 --workers 4
   layersearch search my.yaml -o recipe.epochs=5 -o study.name=short
-  layersearch search my.yaml -o 'recipe.lr={low: 1e-4, high: 1e-2, log: true}' --strategy tpe --trials 60
+  layersearch search my.yaml --strategy tpe --trials 60 -o 'recipe.lr={low: 1e-4, high: 1e-2}'
 """
 _PROFILE = """\
-Trains each unit by itself (and runs of neighbours or pairs, where asked for) and shows the validation
-score over depth: the finetuning profile. No test data is used.
+Trains every unit by itself, every run of 2 and of 3 neighbours and every pair, and shows the
+validation scores over depth: the finetuning profile. The test split is not touched.
 """
 _PROFILE_EXAMPLES = """\
 examples:
   layersearch profile search_spaces/digits.yaml
-  layersearch profile my.yaml -o 'strategy.parts=[singles, runs_of_2, pairs]' --workers 2
+  layersearch profile my.yaml -o 'strategy.parts=[linear_probe, single]' --workers 2
 """
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds both."""
-    parser = _command(commands, "search", "search for the layers to tune", _SEARCH, _SEARCH_EXAMPLES)
-    add_settings(parser)
-    parser.set_defaults(run=_search)
-    parser = _command(
+    search = _command(
+        commands, "search", "search for the layers to tune", _SEARCH, _SEARCH_EXAMPLES
+    )
+    add_settings(search)
+    search.set_defaults(run=_search)
+    profile = _command(
         commands, "profile", "score every unit by itself", _PROFILE, _PROFILE_EXAMPLES
     )
-    add_settings(parser, without=("--strategy",))
-    parser.set_defaults(run=_profile)
+    add_settings(profile, without=("--strategy",))
+    profile.set_defaults(run=_profile)
 
 
 def _command(
@@ -65,26 +73,40 @@ def _command(
 
 
 def _search(arguments: argparse.Namespace) -> int:
-    config = _load(arguments, arguments.overrides)
-    from layersearch import build
+    config = _read(arguments, arguments.overrides)
+    from layersearch.build import run_search
+    from layersearch.execution import SearchProgress
 
-    return _show(build.run_search(config, progress=not arguments.quiet))
+    with SearchProgress(quiet=arguments.quiet) as progress:
+        result = run_search(config, observers=[progress])
+    return _show(result)
 
 
 def _profile(arguments: argparse.Namespace) -> int:
-    config = _load(arguments, ['strategy.name="profile"', *arguments.overrides])
-    from layersearch import build
+    config = _read(arguments, ['strategy.name="profile"', *arguments.overrides])
+    from layersearch.build import run_profile
+    from layersearch.execution import SearchProgress
 
-    return _show(build.run_profile(config, progress=not arguments.quiet))
+    with SearchProgress(quiet=arguments.quiet) as progress:
+        result = run_profile(config, observers=[progress])
+    return _show(result)
 
 
-def _load(arguments: argparse.Namespace, overrides: list[str]) -> SearchConfig:
+def _read(arguments: argparse.Namespace, overrides: list[str]) -> SearchConfig:
     config = load_config(arguments.config, overrides)
     for note in config.notes:
         print(f"layersearch: {note}", file=sys.stderr)
     return config
 
 
-def _show(result: Any) -> int:
-    print(result.summary())
-    return 0
+def _show(result: "Result") -> int:
+    from rich.console import Console
+
+    from layersearch.report import summary
+
+    if result.interrupted:
+        print(f"layersearch: {result.values['ending']}", file=sys.stderr)
+        return INTERRUPTED
+    Console(highlight=False).print(summary(result.values))
+    print(f"\nIn {result.folder}: result.json, the study and the tuned layers.")
+    return DONE

@@ -10,8 +10,7 @@ SHORT = {
     "--strategy": (
         "strategy.name",
         "NAME",
-        "greedy, profile, exhaustive, random, tpe, gp, nsga2, nsga3, qmc or "
-        "package.module:callable; settings of another strategy in the file are set aside",
+        "greedy, profile, exhaustive, random, tpe, gp, nsga2, nsga3, qmc or package.module:callable",
     ),
     "--trials": ("strategy.trials", "N", "end after so many trials"),
     "--workers": ("execution.workers", "N", "train so many subsets at once"),
@@ -45,7 +44,7 @@ def add_settings(parser: argparse.ArgumentParser, *, without: Sequence[str] = ()
         metavar="PATH=VALUE",
         action="append",
         dest="overrides",
-        help="set any field: a dotted path and a value in YAML, such as recipe.epochs=5; repeatable",
+        help="set any field: a dotted path and a value in YAML, as recipe.epochs=5; repeatable",
     )
     for option, (path, metavar, text) in SHORT.items():
         if option not in without:

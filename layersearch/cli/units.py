@@ -2,19 +2,21 @@
 
 import argparse
 import json
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from layersearch.config import load_config
-from layersearch.space import Unit
+from layersearch.config import SearchConfig, config_from, load_config
+
+if TYPE_CHECKING:  # it needs torch, which `--help` can do without
+    from layersearch.build import UnitListing
 
 _EXAMPLES = """\
 examples:
   layersearch units resnet50
   layersearch units vit_b_16 --granularity layer
-  layersearch units resnet50 --kinds norm,bias          # norms and biases of each block by themselves
+  layersearch units resnet50 --kinds norm,bias      # norms and biases of each block by themselves
   layersearch units mypackage.models:make_network --input-size 64
-  layersearch units search_spaces/digits.yaml           # as that search sees them
+  layersearch units search_spaces/digits.yaml       # as that search sees them
 """
 
 
@@ -31,32 +33,78 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "backbone", metavar="BACKBONE", help="its name, package.module:factory, or a search's YAML"
     )
-    parser.add_argument("--granularity", choices=("stage", "block", "layer"))
+    parser.add_argument("--granularity", metavar="NAME", help="stage, block or layer")
     parser.add_argument("--kinds", metavar="KIND[,KIND]", help="norm, bias, weight: finer units")
-    parser.add_argument("--input-size", metavar="PIXELS", type=int)
+    parser.add_argument("--input-size", metavar="PIXELS", help="side of the square input")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from layersearch import build
+    config = _described(arguments)
+    from layersearch.build import describe_units
 
-    kinds = tuple(arguments.kinds.split(",")) if arguments.kinds else ()
-    if arguments.backbone.endswith((".yaml", ".yml")):
-        config = load_config(arguments.backbone, _overrides(arguments), check_paths=False)
-        listing = build.describe_units(config)
-    else:
-        document = {
-            "backbone": {
-                "name": arguments.backbone,
-                "weights": None,  # sizes do not depend on them, and nothing is downloaded
-                "input_size": arguments.input_size,
-            },
-            "space": {"granularity": arguments.granularity or "block", "kinds": list(kinds)},
-        }
-        listing = build.describe_units(config_from(document, given=("data",)))
+    listing = describe_units(config)
     if arguments.json:
-        print(json.dumps([asdict(unit) for unit in listing.units], indent=2))
+        print(json.dumps(asdict(listing), indent=2))
     else:
-        print_units(listing.units, parameters=listing.parameters)
+        _print(listing)
     return 0
+
+
+def _described(arguments: argparse.Namespace) -> SearchConfig:
+    overrides = []
+    if arguments.granularity:
+        overrides.append(f"space.granularity={json.dumps(arguments.granularity)}")
+    if arguments.kinds:
+        overrides.append(f"space.kinds={json.dumps(arguments.kinds.split(','))}")
+    if arguments.input_size:
+        overrides.append(f"backbone.input_size={arguments.input_size}")
+    if arguments.backbone.endswith((".yaml", ".yml")):
+        return load_config(arguments.backbone, overrides, check_paths=False)
+    # Sizes do not depend on weights, so none are downloaded.
+    backbone = {"name": arguments.backbone, "weights": None}
+    return config_from({"backbone": backbone}, overrides, given=("data",))
+
+
+def _print(listing: "UnitListing") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False, show_footer=True)
+    tuned = sum(unit.numel for unit in listing.units)
+    steps = sum(unit.multiply_adds for unit in listing.units)
+    count = f"{len(listing.units)} units"
+    table.add_column("unit", footer=count, no_wrap=True)
+    table.add_column("parameters", footer=f"{tuned:,}", justify="right")
+    table.add_column("share", footer=_share(tuned, listing.parameters), justify="right")
+    table.add_column("multiply-adds", footer=amount(steps), justify="right")
+    table.add_column("output", justify="right")
+    for unit in listing.units:
+        table.add_row(
+            unit.name,
+            f"{unit.numel:,}",
+            _share(unit.numel, listing.parameters),
+            amount(unit.multiply_adds),
+            "x".join(map(str, unit.output_shape)),
+        )
+    console = Console(highlight=False)
+    height, width = listing.input_size
+    console.print(
+        f"{listing.backbone}: {listing.parameters:,} parameters, of which the head "
+        f"({listing.head}) is replaced; input {height}x{width}"
+    )
+    console.print(table)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else ""
+
+
+def amount(number: float) -> str:
+    """12,300,000 as '12.3 M'."""
+    for unit in ("", " k", " M", " G", " T"):
+        if abs(number) < 1000:
+            return f"{number:.3g}{unit}"
+        number /= 1000
+    return f"{number:.3g} P"

@@ -16,6 +16,7 @@ from layersearch.config.strategy import (
     GreedyConfig,
     ProfileConfig,
     PrunerConfig,
+    RandomConfig,
     SamplerConfig,
     StrategyConfig,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "ObjectiveConfig",
     "ProfileConfig",
     "PrunerConfig",
+    "RandomConfig",
     "RecipeConfig",
     "SamplerConfig",
     "SearchConfig",

@@ -186,7 +186,8 @@ def _objective(config: SearchConfig) -> Iterator[Problem]:
 
 def _strategy(config: SearchConfig) -> Iterator[Problem]:
     strategy = config.strategy
-    if strategy.name in SAMPLERS and strategy.trials is None and not config.execution.budget:
+    endless = strategy.name == "random" or strategy.name in SAMPLERS
+    if endless and strategy.trials is None and not config.execution.budget:
         yield _say(
             "strategy.trials",
             f"'{strategy.name}' has no end of its own",

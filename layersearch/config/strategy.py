@@ -1,13 +1,23 @@
 """What proposes subsets: the section `strategy`, whose options depend on its name."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
-from layersearch.config.values import GIVEN, Options, Section, is_object_name, listed, one_or_more
+from layersearch.config.values import (
+    GIVEN,
+    Options,
+    Section,
+    is_object_name,
+    listed,
+    one_or_more,
+    wrong,
+)
 
-SAMPLERS = ("random", "tpe", "gp", "nsga2", "nsga3", "qmc")  # Optuna's, and endless
+SAMPLERS = ("tpe", "gp", "nsga2", "nsga3", "qmc")  # Optuna's
+PARTS = ("linear_probe", "single", "runs_2", "runs_3", "pairs")  # of a finetuning profile
 PRUNERS = (
     "median",
     "percentile",
@@ -56,19 +66,28 @@ class GreedyConfig(StrategyConfig):
     min_gain: float | None = None
     z: Annotated[float, Field(ge=0)] = 1.0  # 'paired': standard errors that a gain must exceed
     max_rounds: Annotated[int, Field(ge=1)] | None = None
-    start_score: float = 0.0  # what round 1 must exceed, but for 'paired'
+    start_score: float | None = None  # what round 1 must exceed; null: the rule's own
     speculate: Annotated[int, Field(ge=0)] = 1  # rounds that free workers go ahead
+
+
+def _part(name: str) -> str:
+    if name not in PARTS and re.fullmatch(r"runs_[1-9]\d*", name) is None:
+        raise wrong(
+            f"must be one of {', '.join(PARTS)}, or runs_k for runs of k units; got {name!r}"
+        )
+    return name
 
 
 class ProfileConfig(StrategyConfig):
     """The finetuning profile: what each unit, run of units or pair is worth by itself."""
 
     name: Literal["profile"] = "profile"
+    # Of PARTS, or runs_k for any k; trained in this order.
     parts: Annotated[
-        tuple[Literal["singles", "runs_of_2", "runs_of_3", "pairs"], ...],
+        tuple[Annotated[str, AfterValidator(_part)], ...],
         BeforeValidator(one_or_more),
         Field(min_length=1),
-    ] = ("singles",)
+    ] = PARTS
 
 
 class ExhaustiveConfig(StrategyConfig):
@@ -77,10 +96,16 @@ class ExhaustiveConfig(StrategyConfig):
     name: Literal["exhaustive"] = "exhaustive"
 
 
+class RandomConfig(StrategyConfig):
+    """Subsets drawn uniformly from the space."""
+
+    name: Literal["random"] = "random"
+
+
 class SamplerConfig(StrategyConfig):
     """One of Optuna's samplers by name."""
 
-    name: Literal["random", "tpe", "gp", "nsga2", "nsga3", "qmc"]
+    name: Literal["tpe", "gp", "nsga2", "nsga3", "qmc"]
     options: Options = Field(default_factory=dict)  # for the sampler's constructor
 
 
@@ -95,9 +120,17 @@ STRATEGIES: dict[str, type[StrategyConfig]] = {
     "greedy": GreedyConfig,
     "profile": ProfileConfig,
     "exhaustive": ExhaustiveConfig,
+    "random": RandomConfig,
     **dict.fromkeys(SAMPLERS, SamplerConfig),
 }
-STRATEGY_TAGS = ("greedy", "profile", "exhaustive", "sampler", "custom")  # in an error's place
+STRATEGY_TAGS = (
+    "greedy",
+    "profile",
+    "exhaustive",
+    "random",
+    "sampler",
+    "custom",
+)  # in an error's place
 
 
 def strategy_class(name: object) -> type[StrategyConfig] | None:
@@ -119,6 +152,7 @@ AnyStrategy = Annotated[
     Annotated[GreedyConfig, Tag("greedy")]
     | Annotated[ProfileConfig, Tag("profile")]
     | Annotated[ExhaustiveConfig, Tag("exhaustive")]
+    | Annotated[RandomConfig, Tag("random")]
     | Annotated[SamplerConfig, Tag("sampler")]
     | Annotated[CustomConfig, Tag("custom")],
     Discriminator(_tag),
