@@ -15,14 +15,18 @@ from layersearch.study import attributes as names
 class Budgets:
     """Limits of a search; None: no limit."""
 
-    trials: int | None = (
-        None  # in the study, whether they ended well or not; interrupted: not counted
-    )
+    trials: int | None = None  # in the study, ended well or not; interrupted ones do not count
     seconds: float | None = None  # in which at least one driver worked on the study
     trainings: int | None = None  # folds trained
     epochs: int | None = None  # trained, over all folds
     trainings_per_trial: int = 1  # folds
     epochs_per_trial: int = 0  # folds * epochs; 0: not known beforehand
+
+    @property
+    def limited(self) -> bool:
+        """Whether anything is limited."""
+        limits = (self.trials, self.seconds, self.trainings, self.epochs)
+        return any(limit is not None for limit in limits)
 
 
 @dataclass(frozen=True, kw_only=True)

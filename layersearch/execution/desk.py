@@ -6,6 +6,7 @@ from typing import Any
 
 import optuna
 from optuna.pruners import NopPruner
+from optuna.study import StudyDirection
 
 from layersearch.errors import SearchError, TrialStopped
 from layersearch.execution.messages import Event, Failed, Finished, Lost, Reported, Stopped
@@ -69,6 +70,8 @@ class Desk:
         self._interrupting = False
         self._in_a_row = 0
         self._first_failure = ""
+        minimised = self._study.directions[0] is StudyDirection.MINIMIZE
+        self._sign = -1.0 if minimised else 1.0  # makes higher better
         self._several = len(self._study.directions) > 1
         self.running: dict[int, RunningTrial] = {}
 
@@ -153,7 +156,7 @@ class Desk:
             return
         self._take(running)
         if record_result(self._study, running.trial, result, extra=self._extra(running)):
-            self._audience.finished(running.proposal, self._record(running.proposal.number))
+            self._tell_finished(running.proposal)
             self._in_a_row = 0
         self._settle_twins(running)
 
@@ -241,7 +244,7 @@ class Desk:
         """Gives the trial the score that trial `source` of the same subset and recipe has."""
         frozen = self._study.get_trials(deepcopy=False)[source]
         if record_memo(self._study, trial, frozen):
-            self._audience.finished(proposal, self._record(proposal.number))
+            self._tell_finished(proposal)
 
     def twin(self, subset: Subset, recipe: str) -> RunningTrial | None:
         """The running trial of the same subset and recipe, if there is one."""
@@ -268,9 +271,14 @@ class Desk:
                 record_failure(self._study, trial, reason, interrupted=True)
                 self._audience.failed(proposal, reason, interrupted=True)
 
+    def _tell_finished(self, proposal: Proposal) -> None:
+        record = self._record(proposal.number)
+        assert record.score is not None
+        self._audience.finished(proposal, record, self._sign * record.score)
+
     def _record(self, number: int) -> TrialRecord:
-        sign = -1.0 if self._study.directions[0].name == "MINIMIZE" else 1.0
-        return trial_record(self._study.get_trials(deepcopy=False)[number], sign=sign)
+        trial = self._study.get_trials(deepcopy=False)[number]
+        return trial_record(trial, sign=self._sign)
 
 
 def _write_reports(running: RunningTrial) -> None:

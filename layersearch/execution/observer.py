@@ -32,8 +32,11 @@ class Observer(Protocol):
     def reported(self, proposal: Proposal, report: Report) -> None:
         """A trial finished an epoch."""
 
-    def finished(self, proposal: Proposal, record: TrialRecord) -> None:
-        """A trial has a score, trained or known from before (`record.attributes['memo_of']`)."""
+    def finished(self, proposal: Proposal, record: TrialRecord, value: float) -> None:
+        """A trial has a score, trained or known from before (`record.attributes['memo_of']`).
+
+        `value`: of the first objective, in the study's own direction.
+        """
 
     def pruned(self, proposal: Proposal, reason: str) -> None:
         """A trial was stopped by evidence, or ruled out before training."""
@@ -62,9 +65,9 @@ class Observers:
         """See Observer."""
         self._each(lambda observer: observer.reported(proposal, report))
 
-    def finished(self, proposal: Proposal, record: TrialRecord) -> None:
+    def finished(self, proposal: Proposal, record: TrialRecord, value: float) -> None:
         """See Observer."""
-        self._each(lambda observer: observer.finished(proposal, record))
+        self._each(lambda observer: observer.finished(proposal, record, value))
 
     def pruned(self, proposal: Proposal, reason: str) -> None:
         """See Observer."""

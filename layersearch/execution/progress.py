@@ -74,7 +74,7 @@ class SearchProgress:
         while self._epochs and now - self._epochs[0] > _WINDOW:
             self._epochs.popleft()
 
-    def finished(self, proposal: Proposal, record: TrialRecord) -> None:
+    def finished(self, proposal: Proposal, record: TrialRecord, value: float) -> None:
         """See Observer."""
         stderr = f" ± {record.stderr:.4f}" if record.stderr is not None else ""
         memo = record.attributes.get("memo_of")
@@ -82,8 +82,7 @@ class SearchProgress:
         if memo is None:
             self._trained += 1
             self._trained_seconds += record.attributes.get("seconds", 0.0)
-        value = 0.0 if record.score is None else record.score
-        self._end(proposal, f"{abs(value):.4f}{stderr}{known}")
+        self._end(proposal, f"{value:.4f}{stderr}{known}")
 
     def pruned(self, proposal: Proposal, reason: str) -> None:
         """See Observer."""

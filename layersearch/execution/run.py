@@ -99,7 +99,7 @@ def run_search(
         StudyError: another driver took the study, because this one seemed dead.
         KeyboardInterrupt: the user interrupted twice.
     """
-    if strategy is None and not budgets.any:
+    if strategy is None and not budgets.limited:
         raise SearchError(
             "strategy.trials: this sampler never ends by itself; set strategy.trials or "
             "execution.budget"

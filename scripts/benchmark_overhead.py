@@ -1,0 +1,117 @@
+#!/usr/bin/env python
+"""What a trial costs besides training: seconds a trial of trials that train nothing.
+
+SQLite, worker processes, 16 boolean parameters, 5 reports a trial; once without pruning (reports are
+written together) and once with a median pruner (each report waits for its verdict).
+
+    python scripts/benchmark_overhead.py [--trials 200] [--workers 2] [--repeats 3]
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import tempfile
+import time
+from datetime import UTC, datetime
+
+import optuna
+
+from layersearch.execution import Budgets, local_pool, run_search
+from layersearch.execution.observer import Status
+from layersearch.space import Subset
+from layersearch.space.trial import Job, Proposal, Report, Reporter, TrialResult, WorkerPlace
+from layersearch.study import open_study
+
+UNITS = tuple(f"layer{stage}.{block}" for stage in range(1, 5) for block in range(4))
+EPOCHS = 5
+
+
+def main() -> None:
+    """Prints the figures, with the machine they are of."""
+    options = _options()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    print(
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"optuna {optuna.__version__}, {options.workers} workers, {options.trials} trials"
+    )
+    for name, pruner in (("no pruner", None), ("median pruner", optuna.pruners.MedianPruner())):
+        seconds = [
+            measure(trials=options.trials, workers=options.workers, pruner=pruner)
+            for _ in range(options.repeats)
+        ]
+        deviation = statistics.stdev(seconds) if len(seconds) > 1 else 0.0
+        mean = statistics.mean(seconds)
+        print(f"{name:>14}: {1000 * mean:.1f} ± {1000 * deviation:.1f} ms a trial")
+
+
+def measure(*, trials: int, workers: int, pruner: optuna.pruners.BasePruner | None) -> float:
+    """Seconds a trial, without the start of the workers."""
+    clock = _Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        sampler = optuna.samplers.RandomSampler(seed=0)
+        with open_study("overhead", directory=folder, sampler=sampler, pruner=pruner) as opened:
+            run_search(
+                opened,
+                make_job,
+                pool=local_pool(workers, in_process=False),
+                claimed=_claimed,
+                costs=lambda subset: {"trainable_parameters": 1000 * len(subset)},
+                budgets=Budgets(trials=trials),
+                observers=[clock],
+            )
+    return (clock.last - clock.first) / trials
+
+
+def make_job(place: WorkerPlace) -> Job:  # noqa: ARG001
+    """A job that reports and trains nothing."""
+    return _job
+
+
+def _job(proposal: Proposal, report: Reporter) -> TrialResult:
+    score = len(proposal.subset) / len(UNITS)
+    for epoch in range(EPOCHS):
+        report(Report(fold=0, epoch=epoch, score=score, step=epoch, epochs_done=epoch + 1))
+    return TrialResult(values=(score,), stderr=0.01, fold_scores=(score,) * 5)
+
+
+def _claimed(trial: optuna.Trial) -> Subset:
+    return Subset(unit for unit in UNITS if trial.suggest_categorical(unit, [False, True]))
+
+
+class _Clock:
+    """Notes when the first trial began and the last one ended."""
+
+    def __init__(self) -> None:
+        self.first = 0.0
+        self.last = 0.0
+
+    def started(self, proposal: Proposal) -> None:
+        self.first = self.first or time.perf_counter()
+
+    def reported(self, proposal: Proposal, report: Report) -> None: ...
+
+    def finished(self, *_: object) -> None:
+        self.last = time.perf_counter()
+
+    def pruned(self, *_: object) -> None:
+        self.last = time.perf_counter()
+
+    def failed(self, *_: object, interrupted: bool) -> None:
+        raise SystemExit("a trial failed")
+
+    def status(self, status: Status) -> None: ...
+
+    def message(self, text: str) -> None: ...
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
