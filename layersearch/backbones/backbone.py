@@ -1,0 +1,26 @@
+"""Backbone: a pretrained network and what it needs to be fed."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """What a backbone expects of its images: in [0, 1], normalised with `mean` and `std`."""
+
+    mean: tuple[float, ...]  # one number a channel
+    std: tuple[float, ...]
+    input_size: tuple[int, int]  # height, width in pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """A pretrained classifier, in eval mode and frozen."""
+
+    name: str
+    network: nn.Module
+    preprocessing: Preprocessing
+    weights: str  # what was loaded, in words
+    weights_hash: str  # of everything but the classifier, which a search replaces
+    head: str  # module path of the classifier

@@ -1,0 +1,130 @@
+"""The classifier of a backbone: finding it, and making a new one for a new task."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from layersearch.errors import BackboneError
+
+HeadKind = Literal["linear", "conv"]
+
+
+def find_head(
+    network: nn.Module,
+    head: str | None = None,
+    *,
+    calls: Sequence[str],
+    input_shapes: Mapping[str, tuple[int, ...]],
+) -> str:
+    """The path of the classifier: the last linear layer, or 1x1 convolution, that is called.
+
+    Args:
+        head: the user's choice, which is checked; None: timm's own word for it, or the last one.
+        calls: paths of modules in the order in which they were called.
+        input_shapes: of modules, without the batch dimension.
+
+    Raises:
+        BackboneError: if there is none, or the user's choice cannot be a classifier.
+    """
+    candidates = [path for path in calls if _is_candidate(network.get_submodule(path))]
+    if head is not None:
+        return _checked(network, head, candidates, input_shapes)
+    named = _timm_classifier(network)
+    if named is not None:
+        return _checked(network, named, candidates, input_shapes)
+    if not candidates:
+        raise BackboneError(
+            f"head: {type(network).__name__} calls no linear layer and no 1x1 convolution; "
+            "its classifier must be a module"
+        )
+    return candidates[-1]
+
+
+def head_kind(network: nn.Module, head: str) -> HeadKind:
+    """Whether the classifier is a layer on features (N, C) or a convolution of maps (N, C, H, W)."""
+    return "conv" if isinstance(network.get_submodule(head), nn.Conv2d) else "linear"
+
+
+def new_head(
+    features: int, classes: int, *, depth: int = 1, kind: HeadKind = "linear", seed: int
+) -> nn.Module:
+    """A head with random weights: (depth - 1) x [bias-free layer, ReLU] and one layer with bias.
+
+    The same seed gives the same weights; the global random state stays as it is. Depth 1 is one
+    layer (Kaplun et al. 2023 and its code).
+
+    Args:
+        features: size of the backbone's features, and of every hidden layer.
+        kind: 'linear' for features (N, C); 'conv' for maps (N, C, H, W), by 1x1 convolutions.
+
+    Raises:
+        BackboneError: if a number is below one.
+    """
+    for name, value in (("features", features), ("classes", classes), ("depth", depth)):
+        if value < 1:
+            raise BackboneError(f"head.{name}: must be at least 1 ({value})")
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        layers: list[nn.Module] = []
+        for _ in range(depth - 1):
+            layers += [_layer(features, features, kind=kind, bias=False), nn.ReLU()]
+        last = _layer(features, classes, kind=kind, bias=True)
+    return nn.Sequential(*layers, last) if layers else last
+
+
+def _layer(inputs: int, outputs: int, *, kind: HeadKind, bias: bool) -> nn.Module:
+    if kind == "conv":
+        return nn.Conv2d(inputs, outputs, 1, bias=bias)
+    return nn.Linear(inputs, outputs, bias=bias)
+
+
+def _is_candidate(module: nn.Module) -> bool:
+    if isinstance(module, nn.Conv2d):
+        return module.kernel_size == (1, 1) and module.groups == 1
+    return isinstance(module, nn.Linear)
+
+
+def _checked(
+    network: nn.Module,
+    head: str,
+    candidates: Sequence[str],
+    input_shapes: Mapping[str, tuple[int, ...]],
+) -> str:
+    known = dict(network.named_modules())
+    if head not in known or head == "":
+        nearest = difflib.get_close_matches(head, [*candidates, *known], n=3, cutoff=0.4)
+        hint = f"did you mean {_quoted(nearest)}?" if nearest else f"linear: {_quoted(candidates)}"
+        raise BackboneError(f"head: {type(network).__name__} has no module '{head}'; {hint}")
+    if head not in input_shapes:
+        raise BackboneError(
+            f"head: '{head}' is not called in the forward pass; name the classifier that is"
+        )
+    if not _is_candidate(known[head]) and len(input_shapes[head]) != 1:
+        inside = [path for path in candidates if path.startswith(f"{head}.")]
+        remedy = f"name the layer itself: {_quoted(inside)}" if inside else "name a linear layer"
+        raise BackboneError(
+            f"head: '{head}' ({type(known[head]).__name__}) does not take features (N, C); {remedy}"
+        )
+    return head
+
+
+def _timm_classifier(network: nn.Module) -> str | None:
+    """What timm records as the classifier of its models."""
+    settings: Any = getattr(network, "pretrained_cfg", None) or getattr(network, "default_cfg", {})
+    name = settings.get("classifier") if hasattr(settings, "get") else None
+    if isinstance(name, tuple | list):
+        raise BackboneError(
+            f"head: {type(network).__name__} averages the classifiers {_quoted(name)}; "
+            "choose a variant with one (not a distilled model)"
+        )
+    known = isinstance(name, str) and _is_candidate(
+        dict(network.named_modules()).get(name, network)
+    )
+    return name if known and isinstance(name, str) else None
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names[:5])
