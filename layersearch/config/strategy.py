@@ -16,16 +16,18 @@ from layersearch.config.values import (
     wrong,
 )
 
-SAMPLERS = ("tpe", "gp", "nsga2", "nsga3", "qmc")  # Optuna's
+# Optuna's; 'random_sampler' is for ranges, which 'random' does not know.
+SAMPLERS = ("tpe", "gp", "nsga2", "nsga3", "qmc", "random_sampler")
 PARTS = ("linear_probe", "single", "runs_2", "runs_3", "pairs")  # of a finetuning profile
 PRUNERS = (
     "median",
     "percentile",
-    "halving",
     "hyperband",
+    "successive_halving",
     "threshold",
-    "patient",
     "wilcoxon",
+    "patient",
+    "none",
 )
 
 # Subsets to try first: 'linear_probe', 'full_finetune', a unit or a list of units.
@@ -105,7 +107,7 @@ class RandomConfig(StrategyConfig):
 class SamplerConfig(StrategyConfig):
     """One of Optuna's samplers by name."""
 
-    name: Literal["tpe", "gp", "nsga2", "nsga3", "qmc"]
+    name: Literal["tpe", "gp", "nsga2", "nsga3", "qmc", "random_sampler"]
     options: Options = Field(default_factory=dict)  # for the sampler's constructor
 
 
