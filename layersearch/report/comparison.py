@@ -12,12 +12,13 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import t as student
+from scipy.special import stdtrit  # Student's quantiles; scipy.stats is slow to import
 
 from layersearch.objectives import paired_difference, standard_error
 
 Verdict = Literal["better", "worse", "within noise", "unknown"]
 CONFIDENCE = 0.95  # of the interval that decides
+_NO_SPREAD = 1e-12  # standard errors below it are rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,15 +134,14 @@ def _judged(
     """parts: standard errors of independent sources of noise, with their degrees of freedom."""
     if not parts:
         return Comparison(difference=difference, seeds=seeds, samples=samples)
-    variance = sum(error**2 for error, _ in parts)
-    stderr = math.sqrt(variance)
-    if stderr == 0 and difference != 0:
+    stderr = math.hypot(*(error for error, _ in parts))
+    if stderr < _NO_SPREAD < abs(difference):
         # Two seeds that happened to differ alike are no proof: what is left is not known.
         return Comparison(difference=difference, seeds=seeds, samples=samples)
     reach = 0.0
-    if stderr > 0:
-        freedom = variance**2 / sum(error**4 / freedom for error, freedom in parts)
-        reach = stderr * float(student.ppf(0.5 + CONFIDENCE / 2, freedom))
+    if stderr >= _NO_SPREAD:
+        freedom = 1 / sum((error / stderr) ** 4 / freedom for error, freedom in parts)
+        reach = stderr * float(stdtrit(freedom, 0.5 + CONFIDENCE / 2))
     return Comparison(
         difference=difference,
         stderr=stderr,
