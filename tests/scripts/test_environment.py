@@ -76,7 +76,8 @@ def test_an_installation_that_fails_is_tried_again_next_time(checkout: Path) -> 
     python = checkout / ".venv" / "bin" / "python"
     log = checkout / "log"
     python.write_text(
-        f'#!/bin/bash\necho "$*" >> {log}\n[[ "$*" == *" install "* ]] && exit 1\necho Python 3.11.0\n'
+        f'#!/bin/bash\necho "$*" >> {log}\n'
+        '[[ "$*" == *" install "* ]] && exit 1\necho Python 3.11.0'
     )
     python.chmod(0o755)
     for _ in range(2):
