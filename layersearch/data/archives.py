@@ -7,11 +7,15 @@ member's name ever becomes a path, no archive can write outside the cache; names
 refused all the same, as are links, which would stand for files that are not there.
 """
 
+import bz2
+import gzip
 import hashlib
 import json
+import lzma
 import os
 import tarfile
 import threading
+import weakref
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -57,12 +61,13 @@ class TarFiles:
         self._members = members
         self.sizes: Mapping[str, int] = {name: size for name, (_, size, _) in members.items()}
         self._index, self._plain = index, plain
-        self._handle = plain.open("rb")
+        self._handle = os.open(plain, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._handle)
 
     def read(self, name: str) -> bytes:
         """The contents of one member. Raises: OSError: they are not what was indexed."""
         offset, size, checksum = self._members[name]
-        content = os.pread(self._handle.fileno(), size, offset)
+        content = os.pread(self._handle, size, offset)
         if zlib.crc32(content) != checksum:
             self._index.unlink(missing_ok=True)  # The next search prepares it afresh.
             raise OSError(f"{self._plain} was damaged since it was prepared; run again")
@@ -136,10 +141,6 @@ def _read_block(source: IO[bytes], archive: Path) -> bytes:
 
 
 def _uncompressed(archive: Path) -> IO[bytes]:
-    import bz2
-    import gzip
-    import lzma
-
     openers = {".gz": gzip.open, ".tgz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
     opened: IO[bytes] = openers[archive.suffix](archive, "rb")  # type: ignore[operator]
     return opened

@@ -36,7 +36,8 @@ def source_from_arrays(
 
     Images are whole numbers in [0, 255]: (N, H, W), (N, C, H, W) or (N, H, W, C) with 1, 3 or 4
     channels. Floating-point arrays (N, ...) are features and are taken as they are, but for
-    images scaled to [0, 1], whose values are whole 255ths: these become uint8 again, exactly.
+    images (N, C, H, W) or (N, H, W, C) scaled to [0, 1], whose values are whole 255ths: these
+    become uint8 again, exactly.
     Labels are whole numbers from 0, or class names.
 
     Raises:
@@ -225,12 +226,11 @@ def _pool(images: Tensor, labels: Index, *, prefix: str, where: str) -> TensorPo
 
 
 def _scaled_images(values: Tensor) -> bool:
-    if values.dim() not in (3, 4) or not len(values):
-        return False
-    if values.dim() == 4 and not {values.shape[1], values.shape[3]} & {1, 3}:
+    """Whether they are (N, C, H, W) or (N, H, W, C) in whole 255ths, as ToTensor makes them."""
+    if values.dim() != 4 or not len(values) or not {values.shape[1], values.shape[3]} & {1, 3}:
         return False
     scaled = values * 255
-    inside = bool(values.min() >= 0) and bool(values.max() <= 1) and bool(values.max() > 0)
+    inside = bool(values.min() >= 0) and bool(values.max() <= 1)
     return inside and bool((scaled - scaled.round()).abs().max() < 1e-3)
 
 

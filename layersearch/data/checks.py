@@ -1,6 +1,6 @@
 """What must hold of a data set before anything is trained on it."""
 
-from collections import Counter
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,24 +12,45 @@ from layersearch.errors import DataError
 Overlap = Literal["refuse", "drop"]
 
 
-def check_labels(source: Source) -> None:
+def check_labels(source: Source) -> tuple[str, ...]:
     """Every class has samples to train and to test on, and there are two classes or more.
+
+    Returns:
+        Of a published benchmark, whose splits are as they are: notes on classes without samples.
 
     Raises:
         DataError: otherwise, with the names of classes or samples.
     """
     names = source.classes
-    _check_range(source.train, names, "to train on")
-    _check_present(source.train, names, "to train on")
-    if source.test is not None:
-        _check_range(source.test, names, "to test on")
-        _check_present(source.test, names, "to test on")
+    notes: list[str] = []
+    for pool, purpose in ((source.train, "to train on"), (source.test, "to test on")):
+        if pool is None:
+            continue
+        _check_range(pool, names, purpose)
+        absent = absent_classes(pool.labels, names)
+        if absent and not source.published:
+            raise DataError(
+                f"data: {absent} has no sample {purpose}; add some, or leave the class out "
+                "(labels are numbered from 0 without gaps)"
+            )
+        notes += [f"{absent} has no sample {purpose}"] if absent else []
     if len(names) < 2:
         listed = f" ({names[0]!r})" if names else ""
         raise DataError(
             f"data: there must be two classes or more to tell apart{listed}; "
             "images lie in one folder a class"
         )
+    return tuple(notes)
+
+
+def absent_classes(labels: Index, classes: Sequence[str]) -> str:
+    """The classes without a label, in words; '' where there is none."""
+    counts = np.bincount(labels, minlength=len(classes))
+    absent = [name for name, count in zip(classes, counts, strict=False) if not count]
+    if not absent:
+        return ""
+    more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
+    return f"class {absent[0]!r}{more}"
 
 
 def check_overlap(
@@ -89,22 +110,11 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         )
 
 
-def _check_range(pool: Pool, classes: tuple[str, ...], purpose: str) -> None:
+def _check_range(pool: Pool, classes: Sequence[str], purpose: str) -> None:
     outside = np.flatnonzero((pool.labels < 0) | (pool.labels >= len(classes)))
     if len(outside):
         first = int(outside[0])
         raise DataError(
             f"data: {pool.ids[first]}: label {pool.labels[first]} is outside 0 to "
             f"{len(classes) - 1}, the classes there are {purpose}; {len(outside)} samples are so"
-        )
-
-
-def _check_present(pool: Pool, classes: tuple[str, ...], purpose: str) -> None:
-    counts = Counter(pool.labels.tolist())
-    empty = [name for label, name in enumerate(classes) if not counts[label]]
-    if empty:
-        raise DataError(
-            f"data: class {empty[0]!r} has no sample {purpose}"
-            + (f", nor have {len(empty) - 1} others" if len(empty) > 1 else "")
-            + "; add some, or leave the class out (labels are numbered from 0 without gaps)"
         )

@@ -1,7 +1,6 @@
-"""torch Datasets as sources: torchvision's by name, a user's from a factory or from Python."""
+"""Datasets of torch as sources, given in Python or by a factory's name."""
 
 import importlib
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -15,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from layersearch.data.arrays import as_labels, as_samples, source_from_arrays
-from layersearch.data.decoding import Canvas, common_canvas, fit, fit_tensor
+from layersearch.data.decoding import Canvas, common_canvas, fit, fit_tensor, loaded
 from layersearch.data.files import ListedFiles, nearest
 from layersearch.data.pools import FilePool, Index, JoinedPool, Pool, Source, numbered
 from layersearch.errors import DataError
@@ -24,70 +23,6 @@ from layersearch.errors import DataError
 _LABELS = ("targets", "labels", "_labels", "y")
 _PAIRS = ("samples", "imgs", "_samples")
 _PATHS = ("_image_files", "_images", "image_files")
-
-_SPLITS = {
-    "train": ("train", "trainval", "train-standard"),
-    "validation": ("val", "valid", "validation"),
-    "test": ("test",),
-}
-
-
-def read_torchvision(
-    name: str | None,
-    *,
-    root: Path,
-    options: Mapping[str, Any],
-    download: bool,
-    threads: int | None = None,
-) -> Source:
-    """A data set of `torchvision.datasets` by the name of its class.
-
-    Whichever way it divides itself is found out: `train=True/False`, `split='train'/'test'` (with
-    a validation split as the source's own hold-out where there are all three), or not at all.
-
-    Args:
-        name: such as 'CIFAR100', in any case.
-        root: the folder where its files lie, or go.
-        options: passed to its constructor; with `train` or `split` among them, that part is the
-            one pool.
-        download: whether its files may be fetched.
-        threads: for decoding image files.
-
-    Raises:
-        DataError: there is no such data set, its files are absent, or the download failed.
-    """
-    from torchvision import datasets
-
-    known = {
-        entry.lower(): entry
-        for entry in datasets.__all__
-        if issubclass(getattr(datasets, entry), datasets.VisionDataset)
-    }
-    if name is None or name.lower() not in known:
-        raise DataError(
-            f"data.name: must be a data set of torchvision, such as CIFAR100 ({name!r})"
-            f"{nearest((name or '').lower(), list(known))}"
-        )
-    build = getattr(datasets, known[name.lower()])
-    make = _maker(build, known[name.lower()], root, options, download)
-    accepted = inspect.signature(build).parameters
-    if "split" in accepted and "split" not in options and "train" not in accepted:
-        parts = _by_split(make)
-    elif "train" in accepted and "train" not in options:
-        parts = {"train": make(train=True), "test": make(train=False)}
-    else:
-        parts = {"train": make()}
-    source = source_from_datasets(
-        parts["train"], parts.get("test"), validation=parts.get("validation"), threads=threads
-    )
-    return Source(
-        classes=source.classes,
-        train=source.train,
-        given=source.given,
-        test=source.test,
-        published=True,
-        notes=source.notes,
-    )
 
 
 def read_factory(source: str, options: Mapping[str, Any], *, threads: int | None = None) -> Source:
@@ -149,11 +84,10 @@ class DatasetPool:
 
     def decode(self, chosen: Index, *, canvas: Canvas | None) -> Tensor:
         """uint8 (M, 3, H, W) or float (M, ...)."""
-        images = [self._image(index) for index in chosen.tolist()]
-        if all(isinstance(image, Image.Image) for image in images):
-            canvas = canvas or common_canvas((image.height, image.width) for image in images)
-            fitted = np.stack([fit(image, canvas=canvas) for image in images])
-            return torch.from_numpy(fitted).permute(0, 3, 1, 2).contiguous()
+        images = [self._image(index, canvas) for index in chosen.tolist()]
+        if canvas is None and all(isinstance(image, Image.Image) for image in images):
+            canvas = common_canvas((image.height, image.width) for image in images)
+            images = [fit(image, canvas=canvas) for image in images]
         tensors = [_as_tensor(image) for image in images]
         shapes = {tuple(tensor.shape) for tensor in tensors}
         if len(shapes) == 1:
@@ -186,11 +120,12 @@ class DatasetPool:
             for index in chosen.tolist()
         ]
 
-    def _image(self, index: int) -> Any:
+    def _image(self, index: int, canvas: Canvas | None = None) -> Any:
         try:
             image = _item(self.dataset, index)[0]
             if isinstance(image, Image.Image):
-                image.load()
+                # At once where the size is known: a list of large images would fill the memory.
+                return fit(image, canvas=canvas) if canvas is not None else loaded(image)
         except DataError:
             raise
         except Exception as error:
@@ -198,53 +133,6 @@ class DatasetPool:
                 f"data: {self.ids[index]} cannot be read ({type(error).__name__}: {error})"
             ) from error
         return image
-
-
-def _maker(
-    build: Any, name: str, root: Path, options: Mapping[str, Any], download: bool
-) -> Callable[..., Any]:
-    """A function that builds the data set, with problems told as DataError."""
-    arguments: dict[str, Any] = dict(options)
-    accepted = inspect.signature(build).parameters
-    if "root" in accepted:
-        arguments.setdefault("root", str(root))
-    if "download" in accepted:
-        arguments.setdefault("download", download)
-
-    def make(**part: Any) -> Any:
-        try:
-            if "root" in arguments and download:
-                Path(arguments["root"]).mkdir(parents=True, exist_ok=True)
-            return build(**arguments, **part)
-        except TypeError as error:
-            raise DataError(f"data.options: {name} does not take them ({error})") from error
-        except (RuntimeError, OSError, EOFError) as error:
-            what = "could not be fetched or read" if download else "is not there, complete"
-            raise DataError(
-                f"data.name: {name} {what} ({type(error).__name__}: {_one_line(error)}); "
-                f"put its files into {root} as torchvision lays them out"
-                + (", or run where there is a network" if download else ", or allow download: true")
-            ) from error
-
-    return make
-
-
-def _by_split(make: Callable[..., Any]) -> dict[str, Any]:
-    """The splits that a data set with `split=` has. A name it does not know is a ValueError."""
-    found: dict[str, Any] = {}
-    problem: Exception | None = None
-    for part, names in _SPLITS.items():
-        for name in names:
-            try:
-                found[part] = make(split=name)
-                break
-            except ValueError as error:
-                problem = error
-    if "train" not in found:
-        raise DataError(f"data.options: say which split to use, such as {{split: ...}} ({problem})")
-    if "test" not in found and "validation" in found:
-        found["test"] = found.pop("validation")
-    return found
 
 
 def _dataset_pool(
@@ -333,7 +221,7 @@ def _item(dataset: Any, index: int) -> tuple[Any, Any]:
 
 def _as_tensor(image: Any) -> Tensor:
     if isinstance(image, Image.Image):
-        return torch.from_numpy(np.asarray(image.convert("RGB")).copy()).permute(2, 0, 1)
+        return torch.from_numpy(np.array(image.convert("RGB")))
     if isinstance(image, np.ndarray):
         values: NDArray[Any] = image
         return torch.from_numpy(values.copy())
@@ -378,7 +266,3 @@ def _same(ours: Any, theirs: Any) -> bool:
         return bool(ours == theirs)
     except (TypeError, ValueError, RuntimeError):
         return False
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -94,7 +94,7 @@ def read_vtab(
     ]
     training = whole if whole is not None else [*parts[0], *parts[1]]
     test = _read_list(files, root, "test.txt")
-    count = 1 + max(label for _, label in training)
+    count = 1 + max(label for _, label in (*training, *test))
     validation = {path for path, _ in parts[1]}
     pool = _listed(files, training, threads)
     inside = [index for index, path in enumerate(pool.ids) if path in validation]

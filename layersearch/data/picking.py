@@ -46,6 +46,7 @@ def divide(
     holdout: int | float | Given | None = None,
     given: Index | None = None,
     retrain_on: RetrainOn | None = None,
+    sparse: bool = False,
     seed: int,
 ) -> Division:
     """Chooses training samples from a pool and divides them into folds.
@@ -63,6 +64,7 @@ def divide(
             `folds` or another hold-out they are part of the pool like any other.
         retrain_on: 'train' leaves the validation samples of a hold-out out of `final`, 'all'
             takes them in. Default: 'train' for samples drawn beside, otherwise 'all'.
+        sparse: whether classes may have fewer samples than there are folds, or none.
         seed: decides every pick and fold.
 
     Raises:
@@ -91,7 +93,7 @@ def divide(
     order = _shuffled(labels, pool, len(classes), seed)
     train = _fronts(order, wanted)
     if folds is not None:
-        return _k_fold(labels, train, classes, folds, seed)
+        return _k_fold(labels, train, classes, folds, seed, sparse)
     if holdout == "given":
         assert given is not None
         return _one_fold(train, np.sort(given), retrain_on or "all")
@@ -117,7 +119,8 @@ def quotas(available: Sequence[int], total: int) -> list[int]:
     """
     assert 0 <= total <= sum(available)
     everything = sum(available)
-    floor = [1 if count and total >= len(available) else 0 for count in available]
+    enough = total >= sum(count > 0 for count in available)
+    floor = [1 if count and enough else 0 for count in available]
     shares = [total * count / everything if everything else 0.0 for count in available]
     given = [
         min(count, max(low, int(share)))
@@ -151,9 +154,10 @@ def _wanted(
         return [per_class] * len(classes)
     if total is None:
         return available
-    if not len(classes) <= total <= sum(available):
+    present = sum(count > 0 for count in available)
+    if not present <= total <= sum(available):
         raise DataError(
-            f"data.train_samples: must be from {len(classes)} (one a class) to {sum(available)} "
+            f"data.train_samples: must be from {present} (one a class) to {sum(available)} "
             f"(all there are to train on) ({total})"
         )
     return quotas(available, total)
@@ -172,12 +176,14 @@ def _fronts(order: Sequence[Index], counts: Sequence[int]) -> Index:
     return np.sort(np.concatenate([g[:n] for g, n in zip(order, counts, strict=True)]))
 
 
-def _k_fold(labels: Index, used: Index, classes: Sequence[str], folds: int, seed: int) -> Division:
+def _k_fold(
+    labels: Index, used: Index, classes: Sequence[str], folds: int, seed: int, sparse: bool
+) -> Division:
     if folds < 2:
         raise DataError(f"data.folds: must be at least 2 ({folds}); for one fold give holdout")
     counts = np.bincount(labels[used], minlength=len(classes))
     for name, count in zip(classes, counts.tolist(), strict=True):
-        if count < folds:
+        if count < folds and not sparse:
             raise DataError(
                 f"data.folds: {folds} folds, but class {name!r} has {count} training samples; "
                 f"use at most {counts.min()} folds, more samples, or a hold-out"

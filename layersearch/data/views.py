@@ -4,11 +4,12 @@ View e of sample i is fixed by (seed, i, e): the same in every trial, batch and 
 trials differ by what they tune alone and features of augmented images can be cached.
 
 All augmentations here keep rows and columns apart, so no sample is visited one by one. Windows and
-mirrors of whole pixels are gathered as bytes. Where the scale changes, each view is A @ image @ B^T
-with A (h, H) and B (w, W) matrices of bilinear weights: exactly what resizing the cut-out part with
-antialiasing gives (the triangle filter widened to the scale, as in Pillow and
-`interpolate(antialias=True)`), which `grid_sample` cannot. Values are not rounded to bytes in
-between, so a pixel may differ by half a grey level from a pipeline of PIL images.
+mirrors of whole pixels are gathered as bytes; a change of size that all samples share is made on the
+bytes of the batch. Where each sample has a scale of its own (RandomResizedCrop), its view is
+A @ image @ B^T with A (h, H) and B (w, W) matrices of bilinear weights: exactly what resizing the
+cut-out part with antialiasing gives (the triangle filter widened to the scale, as in Pillow and
+`interpolate(antialias=True)`), which `grid_sample` cannot. These products are not rounded to bytes,
+so a pixel may differ by half a grey level from a pipeline of PIL images.
 """
 
 from typing import Any
@@ -97,7 +98,8 @@ class Views:
         number = self.number(view)
         if images.is_floating_point():
             return self._features(images, number)
-        samples = samples.to(images.device, non_blocking=True)
+        if samples.device.type == "mps":
+            samples = samples.cpu()  # it has no float64, which keeps all devices' views alike
         if number == EVALUATION:
             pixels = self._evaluation(images)
         elif self.augmentation.random_resized_crop is not None:
@@ -138,22 +140,23 @@ class Views:
         return _centre(larger, self.input_size)
 
     def _whole(self, images: Tensor) -> Tensor:
-        """Shorter side resized to the input, centre cut out: uint8 where nothing is to be done."""
+        """Shorter side resized to the input, centre cut out."""
         return _resized(images, self.input_size)
 
     def _window(self, pixels: Tensor, samples: Tensor, view: int) -> Tensor:
-        """Padded, cut and mirrored by whole pixels; keeps the type. Same (h, w) as `pixels`."""
+        """Padded, cut back to the same size and mirrored: bytes are moved, none is changed."""
         height, width = pixels.shape[-2:]
-        arguments = {"seed": self.seed, "samples": samples, "view": view}
         rows = torch.arange(height, device=pixels.device)  # (h,)
         columns = torch.arange(width, device=pixels.device)  # (w,)
-        mirrored = flips(self.augmentation, **arguments)  # type: ignore[arg-type]
+        mirrored = flips(self.augmentation, seed=self.seed, samples=samples, view=view)
+        mirrored = mirrored.to(pixels.device, non_blocking=True)
         columns = torch.where(mirrored.unsqueeze(1), columns.flip(0), columns)  # (B, w)
         crop = self.augmentation.crop
         if crop == 0:
             rows = rows.expand(len(samples), -1)
         else:
-            shift = shifts(self.augmentation, **arguments) + crop  # type: ignore[arg-type]
+            shift = shifts(self.augmentation, seed=self.seed, samples=samples, view=view) + crop
+            shift = shift.to(pixels.device, non_blocking=True)
             rows, columns = rows + shift[:, :1], columns + shift[:, 1:]  # (B, h), (B, w)
             pixels = F.pad(pixels, (crop,) * 4)
         flat = rows.unsqueeze(2) * pixels.shape[-1] + columns.unsqueeze(1)  # (B, h, w)
@@ -164,7 +167,8 @@ class Views:
         size = (images.shape[-2], images.shape[-1])
         box = boxes(self.augmentation, size, seed=self.seed, samples=samples, view=view)
         mirrored = flips(self.augmentation, seed=self.seed, samples=samples, view=view)
-        top, left, height, width = box.float().unbind(1)
+        mirrored = mirrored.to(images.device, non_blocking=True)
+        top, left, height, width = box.to(images.device, non_blocking=True).float().unbind(1)
         rows = _weights(top, height, size[0], self.input_size[0])  # (B, h, H)
         columns = _weights(left, width, size[1], self.input_size[1])  # (B, w, W)
         columns = torch.where(mirrored[:, None, None], columns.flip(1), columns)
@@ -190,14 +194,18 @@ class Views:
 
 
 def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, C, h, w): shorter side resized with antialiasing, centre cut out."""
+    """Shorter side resized with antialiasing, centre cut out; uint8 (B, C, h, w)."""
     height, width = images.shape[-2:]
     if (height, width) == size:
         return images
     scale = max(size[0] / height, size[1] / width)
     target = (max(size[0], round(height * scale)), max(size[1], round(width * scale)))
     if target != (height, width):
-        images = F.interpolate(images.float(), target, mode="bilinear", antialias=True)
+        if images.device.type == "cpu":  # bytes are resized ten times as fast as floats here
+            images = F.interpolate(images, target, mode="bilinear", antialias=True)
+        else:  # and not at all elsewhere
+            larger = F.interpolate(images.float(), target, mode="bilinear", antialias=True)
+            images = larger.round_().clamp_(0, 255).to(torch.uint8)
     return _centre(images, size)
 
 
