@@ -1,0 +1,100 @@
+"""Claims: how many workers on one study choose different subsets.
+
+A sampler chooses the whole subset while the trial is created and *claims* it in the study, as the
+user attribute `subset`, before any other worker can choose the same. The claim needs no lock: a
+trial's number is its ticket. A worker waits until every running trial with a lower number has
+claimed (or has said that it claims nothing), then takes the first free candidate; so claims are
+made one after the other, in the order of the numbers. A worker that died between the two costs
+the others one bounded wait each.
+
+Sampling must not raise, since Optuna would leave the trial running for ever: a sampler that finds
+nothing to train claims nothing (`claim`: 'none: …'), and the runner ends such a trial (`claimed`).
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from layersearch.space import SearchSpace, Subset
+from layersearch.strategies.protocol import Done, Wait
+from layersearch.study.attributes import SUBSET
+
+CLAIM = "claim"  # user attribute of a trial that claimed nothing: 'none: why'
+PATIENCE = 30.0  # seconds to wait for the claim of a running trial with a lower number
+
+
+def claimed(trial: Trial | FrozenTrial) -> Subset | None:
+    """The subset that a trial has claimed; None: there was nothing to train, end the trial."""
+    names = trial.user_attrs.get(SUBSET)
+    return None if names is None else Subset(names)
+
+
+class Claims:
+    """Claims of subsets, made in the order of the trials' numbers.
+
+    Args:
+        patience: seconds to wait for the claims of trials with lower numbers.
+    """
+
+    def __init__(self, *, patience: float = PATIENCE) -> None:
+        self.patience = patience
+        self._given_up: set[int] = set()  # numbers of trials that never claimed
+
+    def wait_for_turn(self, study: Study, number: int) -> None:
+        """Return when every running trial with a lower number has claimed, or after `patience`."""
+        end, pause = time.monotonic() + self.patience, 0.002
+        while before := self._unclaimed_before(study, number):
+            if time.monotonic() > end:
+                self._given_up.update(before)
+                return
+            time.sleep(pause)
+            pause = min(1.5 * pause, 0.1)
+
+    def publish(self, study: Study, trial: FrozenTrial, choice: Subset | Wait | Done) -> None:
+        """Write a trial's claim, or that it has none, to the study."""
+        value: str | list[str]
+        if isinstance(choice, Subset):
+            key, value = SUBSET, list(choice)
+        else:
+            key, value = CLAIM, f"none: {choice.reason}"
+        storage, trial_id = study._storage, trial._trial_id  # noqa: SLF001 (a sampler has no Trial)
+        storage.set_trial_user_attr(trial_id, key, value)
+        trial.user_attrs[key] = value  # the copy that the runner's Trial reads
+
+    def _unclaimed_before(self, study: Study, number: int) -> set[int]:
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return {
+            trial.number
+            for trial in running
+            if trial.number < number
+            and not {SUBSET, CLAIM} & trial.user_attrs.keys()
+            and trial.number not in self._given_up
+        }
+
+
+def whole_study(study: Study) -> Study:
+    """The study itself, where Optuna's Hyperband shows a sampler one bracket of it only."""
+    whole: Study = getattr(study, "_study", study)
+    return whole
+
+
+def enqueued(trial: FrozenTrial, space: SearchSpace) -> Subset | None:
+    """The subset of a trial that was enqueued in the study by `study.enqueue_trial`, if it was."""
+    fixed = trial.system_attrs.get("fixed_params", {})
+    on = {name: bool(fixed[name]) for name in space.free if name in fixed}
+    return space.from_parameters(on) if on else None
+
+
+@contextmanager
+def no_orphan(study: Study, trial: FrozenTrial) -> Iterator[None]:
+    """An error while a trial is created fails the trial, so that it does not run for ever."""
+    try:
+        yield
+    except BaseException as error:
+        storage, trial_id = study._storage, trial._trial_id  # noqa: SLF001 (it has no Trial yet)
+        storage.set_trial_user_attr(trial_id, CLAIM, f"none: {type(error).__name__}: {error}")
+        storage.set_trial_state_values(trial_id, TrialState.FAIL)
+        raise

@@ -1,0 +1,112 @@
+"""A strategy as an Optuna sampler."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from layersearch.space import History, SearchSpace, Subset, derive_seed
+from layersearch.strategies.optuna_adapter.claims import (
+    PATIENCE,
+    Claims,
+    claimed,
+    enqueued,
+    no_orphan,
+    whole_study,
+)
+from layersearch.strategies.optuna_adapter.ranges import distributions
+from layersearch.strategies.protocol import Done, Progress, Strategy, Wait
+
+ReadHistory = Callable[[Study], History]
+
+
+class StrategySampler(BaseSampler):
+    """A strategy as an Optuna sampler.
+
+    Args:
+        strategy: what proposes.
+        space: of the subsets.
+        read_history: how a study is read as records.
+        patience: seconds to wait for the claims of trials with lower numbers.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        space: SearchSpace,
+        *,
+        read_history: ReadHistory,
+        patience: float = PATIENCE,
+    ) -> None:
+        self.strategy = strategy
+        self.space = space
+        self.distributions = distributions(space, {})  # of the parameters a trial asks for
+        self._read_history = read_history
+        self._claims = Claims(patience=patience)
+        self._lock = threading.Lock()
+
+    def outlook(self, history: History) -> Wait | Done | None:
+        """Whether to wait, or to end, rather than to ask for a trial; None: ask."""
+        proposal = self._propose(history)
+        return None if isinstance(proposal, Subset) else proposal
+
+    def answer(self, history: History) -> Subset | None:
+        """The subset that the strategy chooses."""
+        return self.strategy.answer(history)
+
+    def explain(self, history: History) -> Progress:
+        """Where the strategy stands."""
+        return self.strategy.explain(history)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Choose and claim; Optuna calls it while it creates the trial."""
+        with no_orphan(study, trial):
+            whole = whole_study(study)
+            self._claims.wait_for_turn(whole, trial.number)
+            fixed = enqueued(trial, self.space)
+            choice = self._propose(self._read_history(whole)) if fixed is None else fixed
+            self._claims.publish(whole, trial, choice)
+
+    def infer_relative_search_space(
+        self,
+        study: Study,  # noqa: ARG002 (Optuna's signature)
+        trial: FrozenTrial,  # noqa: ARG002 (Optuna's signature)
+    ) -> dict[str, BaseDistribution]:
+        """The parameters of the whole subset."""
+        return dict(self.distributions)
+
+    def sample_relative(
+        self,
+        study: Study,  # noqa: ARG002 (Optuna's signature)
+        trial: FrozenTrial,
+        search_space: dict[str, BaseDistribution],  # noqa: ARG002 (Optuna's signature)
+    ) -> dict[str, Any]:
+        """The claimed subset as parameters."""
+        return dict(self.space.to_parameters(claimed(trial) or Subset()))
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """A parameter that is not ours, at random."""
+        seed = derive_seed(trial.number, param_name) % 2**32
+        random = optuna.samplers.RandomSampler(seed=seed)
+        return random.sample_independent(study, trial, param_name, param_distribution)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
+
+    def _propose(self, history: History) -> Subset | Wait | Done:
+        with self._lock:
+            return self.strategy.propose(history)
