@@ -3,23 +3,39 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import optuna
+from optuna.distributions import BaseDistribution
 
+from layersearch.errors import SearchError
 from layersearch.execution.budgets import Budgets, spent, used_up
 from layersearch.execution.desk import Desk
 from layersearch.execution.observer import Observers, Status
 from layersearch.space.records import History, TrialState
 from layersearch.space.subset import Subset
 from layersearch.space.trial import Proposal
-from layersearch.strategies.protocol import Done, Strategy, Wait
+from layersearch.strategies.protocol import Done, Progress, Wait
 from layersearch.study import attributes as names
 from layersearch.study.lease import seconds_driven
 from layersearch.study.opening import OpenStudy
 from layersearch.study.recording import record_failure, record_infeasible, record_start
 
 MAX_REPEATS = 200  # proposals in a row that need no training, after which a sampler has nothing new
+MAX_UNCLAIMED = 20  # trials in a row for which a sampler has no subset
+
+
+@runtime_checkable
+class Planner(Protocol):
+    """What knows whether there is more to train; both adapters of strategies do."""
+
+    def outlook(self, history: History) -> Wait | Done | None:
+        """Whether to wait, or to end, rather than to ask for a trial; None: ask."""
+        ...
+
+    def explain(self, history: History) -> Progress:
+        """Where the search stands."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +74,7 @@ class Proposals:
         desk: Desk,
         audience: Observers,
         *,
-        strategy: Strategy | None,
+        planner: Planner | None,
         claimed: Callable[[optuna.Trial], Subset | None],
         recipe: Callable[[optuna.Trial], Mapping[str, Any]],
         costs: Callable[[Subset], Mapping[str, float]],
@@ -69,7 +85,9 @@ class Proposals:
         self._opened = opened
         self._desk = desk
         self._audience = audience
-        self._strategy = strategy
+        self._planner = planner
+        distributions = getattr(opened.study.sampler, "distributions", {})
+        self._distributions: Mapping[str, BaseDistribution] = distributions
         self._claimed = claimed
         self._recipe = recipe
         self._costs = costs
@@ -77,6 +95,7 @@ class Proposals:
         self._budgets = budgets
         self._retrain = retrain
         self._repeats = 0
+        self._unclaimed = 0
         self._scored: dict[tuple[Subset, str], int] = {}  # subset and recipe -> number of its trial
         self._seen: set[int] = set()
 
@@ -87,21 +106,23 @@ class Proposals:
             stop = self._why_no_more(history)
             if stop is not None:
                 return stop
-            trial = self._opened.study.ask()
+            trial = self._opened.study.ask(dict(self._distributions))
             try:
                 ask = self._settle_or_ask(trial, history)
             except Exception as error:
                 record_failure(self._opened.study, trial, f"no proposal: {error}", interrupted=True)
                 raise
-            if ask is not None:
+            if ask is None:
+                self._repeats += 1
+                continue
+            if isinstance(ask, Ask):
                 self._repeats = 0
-                return ask
-            self._repeats += 1
+            return ask
 
     def tell_status(self, *, workers: int) -> None:
         """Tells the audience where the search stands."""
         history = self._opened.history()
-        progress = self._strategy.explain(history) if self._strategy else None
+        progress = self._planner.explain(history) if self._planner else None
         scored = history.scores.values()
         best = max(scored, key=lambda record: record.score or 0.0, default=None)
         minimised = self._opened.study.directions[0].name == "MINIMIZE"
@@ -112,41 +133,43 @@ class Proposals:
                 running=len(self._desk.running),
                 workers=workers,
                 phase=progress.phase if progress else "",
-                remaining=self._remaining(history),
+                remaining=self._remaining(history, progress),
                 best=best.subset if best else None,
                 best_score=-score if minimised and score is not None else score,
             )
         )
 
-    def _remaining(self, history: History) -> int | None:
+    def _remaining(self, history: History, progress: Progress | None) -> int | None:
         left = []
         if self._budgets.trials is not None:
             left.append(self._budgets.trials - spent(history, self._budgets).trials)
-        if self._strategy is not None:
-            progress = self._strategy.explain(history)
-            if progress.candidates:
-                left.append(progress.candidates - progress.candidates_done)
+        if progress is not None and progress.candidates:
+            left.append(progress.candidates - progress.candidates_done - len(self._desk.running))
         return max(0, min(left)) if left else None
 
     def _why_no_more(self, history: History) -> Rest | End | None:
-        seconds = seconds_driven(
-            self._opened.study.user_attrs, now=time.time(), token=self._opened.lease.token
-        )
-        reason = used_up(self._budgets, spent(history, self._budgets), seconds=seconds)
+        used = spent(history, self._budgets)
+        reason = used_up(self._budgets, used, seconds=self._seconds())
         if reason:
             return End(reason=reason, budget=True)
         if self._repeats >= MAX_REPEATS:
             if self._desk.running:
                 return Rest(reason="every proposal is known or running", others=False)
             return End(reason=f"nothing new in {MAX_REPEATS} proposals", budget=False)
-        if self._strategy is None:
+        if self._planner is None:
             return None
-        verdict = self._strategy.propose(history)
+        verdict = self._planner.outlook(history)
         if isinstance(verdict, Done):
             return End(reason=verdict.reason, budget=False)
         if isinstance(verdict, Wait):
             return Rest(reason=verdict.reason, others=self._others_run(history))
         return None
+
+    def _seconds(self) -> float:
+        if self._budgets.seconds is None:
+            return 0.0
+        attrs = self._opened.study.user_attrs
+        return seconds_driven(attrs, now=time.time(), token=self._opened.lease.token)
 
     def _others_run(self, history: History) -> bool:
         return any(
@@ -154,11 +177,15 @@ class Proposals:
             for record in history
         )
 
-    def _settle_or_ask(self, trial: optuna.Trial, history: History) -> Ask | None:
+    def _settle_or_ask(self, trial: optuna.Trial, history: History) -> Ask | Rest | None:
         subset = self._claimed(trial)
         if subset is None:  # another driver was quicker
             record_failure(self._opened.study, trial, "nothing to claim", interrupted=True)
-            return None
+            self._unclaimed += 1
+            if self._unclaimed >= MAX_UNCLAIMED:
+                raise SearchError(f"the sampler claimed no subset {MAX_UNCLAIMED} times in a row")
+            return Rest(reason="another driver has the last subsets", others=True)
+        self._unclaimed = 0
         proposal = Proposal(number=trial.number, subset=subset, recipe=dict(self._recipe(trial)))
         record_start(
             trial,

@@ -17,12 +17,12 @@ from layersearch.execution.budgets import Budgets
 from layersearch.execution.desk import Desk
 from layersearch.execution.observer import Observer, Observers
 from layersearch.execution.pool import Pool
-from layersearch.execution.proposals import Ask, End, Proposals, Rest
+from layersearch.execution.proposals import Ask, End, Planner, Proposals, Rest
 from layersearch.execution.signals import Interrupts
 from layersearch.space.records import History
 from layersearch.space.subset import Subset
 from layersearch.space.trial import JobFactory
-from layersearch.strategies.protocol import Strategy
+from layersearch.strategies.optuna_adapter import RECIPE, StrategySampler, claimed
 from layersearch.study.opening import OpenStudy
 
 UNLIMITED = Budgets()
@@ -54,10 +54,13 @@ class SearchRun:
         return self.ending is Ending.INTERRUPTED
 
 
-def claimed_subset(trial: optuna.Trial) -> Subset | None:
-    """The subset that a sampler claimed for the trial as its user attribute, if any."""
-    names = trial.user_attrs.get("subset")
-    return None if names is None else Subset(names)
+def sampled_recipe(trial: optuna.Trial) -> dict[str, Any]:
+    """The recipe numbers among a trial's parameters."""
+    return {
+        name.removeprefix(RECIPE): value
+        for name, value in trial.params.items()
+        if name.startswith(RECIPE)
+    }
 
 
 def run_search(
@@ -65,9 +68,9 @@ def run_search(
     job_factory: JobFactory,
     *,
     pool: Pool,
-    strategy: Strategy | None = None,
-    claimed: Callable[[optuna.Trial], Subset | None] = claimed_subset,
-    recipe: Callable[[optuna.Trial], Mapping[str, Any]] = lambda trial: {},  # noqa: ARG005
+    planner: Planner | None = None,
+    claimed: Callable[[optuna.Trial], Subset | None] = claimed,
+    recipe: Callable[[optuna.Trial], Mapping[str, Any]] = sampled_recipe,
     costs: Callable[[Subset], Mapping[str, float]] = lambda subset: {},  # noqa: ARG005
     why_not: Callable[[Subset], str | None] = lambda subset: None,  # noqa: ARG005
     budgets: Budgets = UNLIMITED,
@@ -78,11 +81,11 @@ def run_search(
     """Runs trials until the strategy is done, a budget is used up, or the user interrupts.
 
     Args:
-        opened: the study; its sampler proposes.
+        opened: the study; its sampler proposes, and is asked for the parameters that it names in
+            `distributions`, if it does.
         job_factory: called once in each worker.
         pool: not started; closed at the end, whatever happens.
-        strategy: the one inside the study's sampler, asked whether there is more to train; None:
-            one of Optuna's own samplers, which never ends by itself.
+        planner: is asked whether there is more to train; None: the study's sampler, if it can say.
         claimed: the subset that the sampler chose for a trial.
         recipe: suggests sampled recipe numbers for a trial.
         costs: of a subset, known before training: {'trainable_parameters': …}.
@@ -99,18 +102,26 @@ def run_search(
         StudyError: another driver took the study, because this one seemed dead.
         KeyboardInterrupt: the user interrupted twice.
     """
-    if strategy is None and not budgets.limited:
+    sampler = opened.study.sampler
+    if planner is None and isinstance(sampler, Planner):
+        planner = sampler
+    if planner is None and not budgets.limited:
         raise SearchError(
             "strategy.trials: this sampler never ends by itself; set strategy.trials or "
             "execution.budget"
         )
     audience = Observers(observers)
-    desk = Desk(opened, audience, max_failures=max_failures, requeues=strategy is None)
+    desk = Desk(
+        opened,
+        audience,
+        max_failures=max_failures,
+        requeues=not isinstance(sampler, StrategySampler),
+    )
     proposals = Proposals(
         opened,
         desk,
         audience,
-        strategy=strategy,
+        planner=planner,
         claimed=claimed,
         recipe=recipe,
         costs=costs,
