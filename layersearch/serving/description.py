@@ -40,6 +40,7 @@ class TaskDescription:
     classes: tuple[str, ...]  # in the order of the labels
     preprocessing: Preprocessing
     canvas: tuple[int, int] | None = None  # pixels (H, W) that images are decoded to; None: any
+    centre: float = 1.0  # share of the shorter side that the network sees
     recipe: Mapping[str, Any] = field(default_factory=dict)  # JSON
     scores: Mapping[str, Any] = field(default_factory=dict)  # JSON: what it reached, if known
     saved_by: str = field(default_factory=layersearch_version)
@@ -53,6 +54,7 @@ class TaskDescription:
         subset: Subset,
         classes: tuple[str, ...],
         canvas: tuple[int, int] | None = None,
+        centre: float = 1.0,
         recipe: Mapping[str, Any] | None = None,
         scores: Mapping[str, Any] | None = None,
     ) -> "TaskDescription":
@@ -67,6 +69,7 @@ class TaskDescription:
             classes=classes,
             preprocessing=backbone.preprocessing,
             canvas=canvas,
+            centre=centre,
             recipe=dict(recipe or {}),
             scores=dict(scores or {}),
         )
@@ -92,6 +95,7 @@ class TaskDescription:
                 "std": list(self.preprocessing.std),
                 "input_size": list(self.preprocessing.input_size),
                 "canvas": None if self.canvas is None else list(self.canvas),
+                "centre": self.centre,
             },
             "recipe": dict(self.recipe),
             "scores": dict(self.scores),
@@ -124,6 +128,7 @@ class TaskDescription:
                     input_size=_pair(images["input_size"]),
                 ),
                 canvas=None if images["canvas"] is None else _pair(images["canvas"]),
+                centre=float(images["centre"]),
                 recipe=dict(values["recipe"]),
                 scores=dict(values["scores"]),
                 saved_by=str(values["layersearch"]),

@@ -82,7 +82,9 @@ def _seal(digest: str) -> bytes:
 
 def _metadata(path: str | Path, content: bytes) -> dict[str, Any]:
     """The metadata of a safetensors header; refuses what is none before anything is parsed."""
-    if content.startswith((b"\x80", b"PK\x03\x04")):
+    # The length of a safetensors header may begin as a pickle does; its text, with a brace.
+    brace = content[_LENGTH : _LENGTH + 1] == b"{"
+    if content.startswith((b"\x80", b"PK\x03\x04")) and not brace:
         raise TaskError(
             f"{path}: holds pickled objects, which can run code when loaded; refused "
             "(saved tasks are safetensors files)"

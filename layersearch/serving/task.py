@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from layersearch.backbones import Backbone, new_head
-from layersearch.data import Augmentation, Views
+from layersearch.backbones.weights import hash_weights
+from layersearch.data import EVALUATION, Views
 from layersearch.data.decoding import fit_tensor
 from layersearch.errors import BackboneError, TaskError
 from layersearch.serving.description import TaskDescription
 from layersearch.serving.sealed_file import read_sealed, write_sealed
 
 HEAD = "head."  # prefix of the new head's tensors
-EVALUATION_VIEW = -1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,21 +56,20 @@ class Task:
         network = copy.deepcopy(original, memo=shared)
         self._load_tuned(network)
         head = self._new_head().to(_device(original))
-        path = self.description.head_path
-        try:
-            network.get_submodule(path)
-            network.set_submodule(path, head)
-        except AttributeError as error:
-            raise TaskError(f"{self.where}: {backbone.name} has no module {path!r}") from error
+        network.set_submodule(self.description.head_path, head)
         return TaskNetwork(network, self.description)
 
     def _check_backbone(self, backbone: Backbone) -> None:
         saved = self.description
-        if backbone.weights_hash != saved.weights_hash:
+        if saved.head_path not in dict(backbone.network.named_modules()):
+            raise TaskError(f"{self.where}: {backbone.name} has no module {saved.head_path!r}")
+        # Of the weights as they are now: something may have trained them since they were loaded.
+        found = hash_weights(backbone.network, head=saved.head_path)
+        if found != saved.weights_hash:
             raise TaskError(
-                f"{self.where}: was tuned on {saved.backbone} with {saved.weights} "
-                f"(hash {saved.weights_hash:.12}), not on {backbone.name} with {backbone.weights} "
-                f"(hash {backbone.weights_hash:.12}); load the backbone that it names"
+                f"{self.where}: was tuned on {saved.backbone} ({saved.weights}; hash "
+                f"{saved.weights_hash:.12}), not on this {backbone.name} ({backbone.weights}; hash "
+                f"{found:.12}); load the backbone that it names"
             )
 
     def _load_tuned(self, network: nn.Module) -> None:
@@ -134,7 +133,7 @@ class TaskNetwork(nn.Module):
         for start in range(0, len(images), batch_size):
             part = images[start : start + batch_size].to(device)
             samples = torch.arange(start, start + len(part), device=device)
-            parts.append(self(views.batch(part, samples, EVALUATION_VIEW)).float().cpu())
+            parts.append(self(views.batch(part, samples, EVALUATION)).float().cpu())
         return torch.cat(parts) if parts else torch.zeros(0, len(self.description.classes))
 
     def predict(self, images: Tensor, *, batch_size: int = 500) -> list[str]:
@@ -149,8 +148,7 @@ class TaskNetwork(nn.Module):
             mean=preprocessing.mean,
             std=preprocessing.std,
             input_size=preprocessing.input_size,
-            augmentation=Augmentation(),
-            views=None,
+            centre=self.description.centre,
         )
 
 
