@@ -8,13 +8,13 @@ import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Literal
 
 from layersearch.errors import ObjectiveError
 from layersearch.objectives.costs import COSTS
 from layersearch.objectives.metrics import Metric, find_metric, metric_names
 from layersearch.objectives.outcome import Outcome
+from layersearch.space.names import did_you_mean
 
 End = Literal["max", "min"]
 _ENDS: tuple[End, ...] = ("max", "min")
@@ -86,8 +86,7 @@ def _metric(name: str) -> Metric | None:
     try:
         return find_metric(name)
     except ObjectiveError as error:
-        nearest = get_close_matches(name, [*COSTS, *metric_names()], n=3, cutoff=0.5)
-        meant = f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else "see the guide"
+        meant = did_you_mean(name, [*COSTS, *metric_names()])
         raise ObjectiveError(
             f"objective.constraints: {name!r} is not a cost or a metric; {meant} "
             f"(costs: {', '.join(COSTS)})"

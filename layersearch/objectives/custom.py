@@ -10,13 +10,13 @@ import inspect
 import math
 import numbers
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from layersearch.errors import ObjectiveError
+from layersearch.space.names import did_you_mean
 
 
 def load_callable(reference: str) -> Callable[..., Any]:
@@ -37,10 +37,10 @@ def load_callable(reference: str) -> Callable[..., Any]:
         ) from error
     for part in path.split("."):
         if not hasattr(found, part):
-            nearest = get_close_matches(part, dir(found), n=3)
-            remedy = f"; did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
+            public = [name for name in dir(found) if not name.startswith("_")]
             raise ObjectiveError(
-                f"objective.metric: {module_name!r} has no {path!r} (from {reference!r}){remedy}"
+                f"objective.metric: {module_name!r} has no {path!r} (from {reference!r}); "
+                f"{did_you_mean(part, public)}"
             )
         found = getattr(found, part)
     if not callable(found):

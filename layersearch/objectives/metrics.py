@@ -11,7 +11,6 @@ N: samples; C: classes; logits: (N, C) float32 on the CPU; targets: (N,) int64.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 from typing import Literal
 
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from layersearch.errors import ObjectiveError
 from layersearch.objectives import libraries
+from layersearch.space.names import did_you_mean
 
 Direction = Literal["maximize", "minimize"]
 Measure = Callable[[Tensor, Tensor], float]
@@ -123,10 +123,8 @@ def find_metric(name: str) -> Metric:
     if measure is not None:
         # scikit-learn's scorers are all better when higher: its losses are negated ('neg_…').
         return Metric(name=name, direction="maximize", measure=measure)
-    nearest = get_close_matches(name, metric_names(), n=3, cutoff=0.5)
-    remedy = f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else "see the guide"
     raise ObjectiveError(
-        f"objective.metric: {name!r} is not a metric; {remedy} "
+        f"objective.metric: {name!r} is not a metric; {did_you_mean(name, metric_names())} "
         "(a metric of your own is named 'package.module:callable')"
     )
 

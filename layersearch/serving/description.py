@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
+import torch
+from torch import nn
+
 from layersearch.backbones import Backbone, Preprocessing
 from layersearch.errors import TaskError
 from layersearch.space.subset import Subset
@@ -16,6 +19,16 @@ def layersearch_version() -> str:
         return version("layersearch")
     except PackageNotFoundError:
         return "unknown"
+
+
+def is_channels_last(network: nn.Module) -> bool:
+    """Whether the network's convolutions lie in memory with their channels last."""
+    return any(
+        parameter.ndim == 4
+        and parameter.is_contiguous(memory_format=torch.channels_last)
+        and not parameter.is_contiguous()
+        for parameter in network.parameters()
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +54,7 @@ class TaskDescription:
     preprocessing: Preprocessing
     canvas: tuple[int, int] | None = None  # pixels (H, W) that images are decoded to; None: any
     centre: float = 1.0  # share of the shorter side that the network sees
+    channels_last: bool = False  # memory format it was tuned in; the other changes the last bits
     recipe: Mapping[str, Any] = field(default_factory=dict)  # JSON
     scores: Mapping[str, Any] = field(default_factory=dict)  # JSON: what it reached, if known
     saved_by: str = field(default_factory=layersearch_version)
@@ -58,7 +72,7 @@ class TaskDescription:
         recipe: Mapping[str, Any] | None = None,
         scores: Mapping[str, Any] | None = None,
     ) -> "TaskDescription":
-        """The description of a task tuned on this backbone."""
+        """The description of a task tuned on this backbone, in the memory format it is in now."""
         return cls(
             backbone=backbone.name,
             weights=backbone.weights,
@@ -70,6 +84,7 @@ class TaskDescription:
             preprocessing=backbone.preprocessing,
             canvas=canvas,
             centre=centre,
+            channels_last=is_channels_last(backbone.network),
             recipe=dict(recipe or {}),
             scores=dict(scores or {}),
         )
@@ -97,6 +112,7 @@ class TaskDescription:
                 "canvas": None if self.canvas is None else list(self.canvas),
                 "centre": self.centre,
             },
+            "channels_last": self.channels_last,
             "recipe": dict(self.recipe),
             "scores": dict(self.scores),
             "layersearch": self.saved_by,
@@ -129,6 +145,7 @@ class TaskDescription:
                 ),
                 canvas=None if images["canvas"] is None else _pair(images["canvas"]),
                 centre=float(images["centre"]),
+                channels_last=bool(values["channels_last"]),
                 recipe=dict(values["recipe"]),
                 scores=dict(values["scores"]),
                 saved_by=str(values["layersearch"]),

@@ -9,6 +9,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from layersearch.backbones.weights import hash_weights
 from layersearch.data import EVALUATION, Views
 from layersearch.data.decoding import fit_tensor
 from layersearch.errors import BackboneError, TaskError
-from layersearch.serving.description import TaskDescription
+from layersearch.serving.description import TaskDescription, is_channels_last
 from layersearch.serving.sealed_file import read_sealed, write_sealed
 
 HEAD = "head."  # prefix of the new head's tensors
@@ -44,16 +45,19 @@ class Task:
         """The network of this task, on the backbone's device and in eval mode.
 
         Frozen parameters are shared with the backbone, which stays as it is; tuned units, the head
-        and all buffers are the network's own.
+        and all buffers are the network's own. If the backbone is not in the memory format in which
+        the task was tuned, nothing is shared: the copy is converted, for the same bits.
 
         Raises: TaskError: if the task was tuned on other weights or does not fit the network.
         """
         self._check_backbone(backbone)
-        original = backbone.network
-        parameters = list(original.named_parameters(remove_duplicate=False))
-        tuned = {id(parameter) for name, parameter in parameters if name in self.tuned}
-        shared = {id(p): p for _, p in parameters if id(p) not in tuned}
-        network = copy.deepcopy(original, memo=shared)
+        original, last = backbone.network, self.description.channels_last
+        if is_channels_last(original) == last:
+            network = copy.deepcopy(original, memo=self._frozen(original))
+        else:
+            format_ = torch.channels_last if last else torch.contiguous_format
+            network = copy.deepcopy(original)
+            network.to(memory_format=format_)
         self._load_tuned(network)
         head = self._new_head().to(_device(original))
         network.set_submodule(self.description.head_path, head)
@@ -71,6 +75,12 @@ class Task:
                 f"{saved.weights_hash:.12}), not on this {backbone.name} ({backbone.weights}; hash "
                 f"{found:.12}); load the backbone that it names"
             )
+
+    def _frozen(self, network: nn.Module) -> dict[int, Any]:
+        """The parameters that the task leaves as they are, for `deepcopy` not to copy."""
+        parameters = list(network.named_parameters(remove_duplicate=False))
+        tuned = {id(parameter) for name, parameter in parameters if name in self.tuned}
+        return {id(p): p for _, p in parameters if id(p) not in tuned}
 
     def _load_tuned(self, network: nn.Module) -> None:
         own: dict[str, Tensor] = {

@@ -29,7 +29,7 @@ def test_what_is_sealed_is_read_again(sealed):
 
 
 def test_a_header_of_any_length_is_read(tmp_path):
-    """The file begins with that length; one of 128 more than a multiple of 256 looks like pickle."""
+    """The file begins with that length, whose first byte may look like that of a pickle."""
     first_bytes = set()
     for length in range(0, 256, 8):
         path = write_sealed(tmp_path / "t", TENSORS, {"text": "x" * length})

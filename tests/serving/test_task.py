@@ -48,6 +48,23 @@ def test_torchvision_networks_compute_the_same_bits(tmp_path, name):
         assert torch.equal(network(inputs), tuned.scores(inputs))
 
 
+@pytest.mark.parametrize("tuned_last", [False, True])
+@pytest.mark.parametrize("attached_last", [False, True])
+def test_the_memory_format_of_the_backbone_changes_no_bits(tmp_path, tuned_last, attached_last):
+    formats = {False: torch.contiguous_format, True: torch.channels_last}
+    first, second = small_backbone(), small_backbone()
+    first.network.to(memory_format=formats[tuned_last])
+    second.network.to(memory_format=formats[attached_last])
+    tuned = tune(first, Subset(["layer2.0"]))
+    before = {name: value.stride() for name, value in second.network.state_dict().items()}
+    network = load_task(saved(tuned, tmp_path)).attach(second)
+    inputs = torch.randn(7, 3, 16, 16, generator=torch.Generator().manual_seed(5))
+    with torch.inference_mode():
+        assert torch.equal(network(inputs), tuned.scores(inputs))
+    after = {name: value.stride() for name, value in second.network.state_dict().items()}
+    assert before == after
+
+
 def test_the_backbone_stays_as_it_was_and_shares_what_is_frozen(tmp_path):
     backbone = small_backbone()
     tuned = tune(backbone, Subset(["layer2.0"]))
