@@ -38,6 +38,7 @@ class Gain:
 
     mean: float
     stderr: float
+    compared: str  # in words: 'on the same 1000 samples'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,17 +60,19 @@ def paired_gain(candidate: TrialRecord, base: TrialRecord) -> Gain:
     assert base.score is not None
     a, b = _correct(candidate), _correct(base)
     if a is not None and b is not None and len(a) == len(b) >= 2:
-        return _mean_of(a - b)
+        return _mean_of(a - b, compared=f"on the same {len(a)} samples")
     folds = len(candidate.fold_scores)
     if folds >= 2 and folds == len(base.fold_scores):
-        return _mean_of(np.subtract(candidate.fold_scores, base.fold_scores))
+        differences = np.subtract(candidate.fold_scores, base.fold_scores)
+        return _mean_of(differences, compared=f"over the same {folds} folds")
     variance = (candidate.stderr or 0.0) ** 2 + (base.stderr or 0.0) ** 2
-    return Gain(mean=candidate.score - base.score, stderr=sqrt(variance))
+    mean = candidate.score - base.score
+    return Gain(mean=mean, stderr=sqrt(variance), compared="of independent scores")
 
 
-def _mean_of(differences: NDArray[np.float64]) -> Gain:
+def _mean_of(differences: NDArray[np.float64], *, compared: str) -> Gain:
     stderr = float(differences.std(ddof=1)) / sqrt(len(differences))
-    return Gain(mean=float(differences.mean()), stderr=stderr)
+    return Gain(mean=float(differences.mean()), stderr=stderr, compared=compared)
 
 
 def _correct(record: TrialRecord) -> NDArray[np.float64] | None:
@@ -132,7 +135,7 @@ def paired_rule(min_gain: float, z: float) -> Rule:
         if gain.mean > threshold:
             return Verdict(build_on=True, choose=True)
         return _refused(
-            f"the best gains {gain.mean:+.4f} ± {gain.stderr:.4f} on the same samples, "
+            f"the best gains {gain.mean:+.4f} ± {gain.stderr:.4f} {gain.compared}, "
             f"not more than {threshold:.4f}"
         )
 

@@ -3,8 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
-from layersearch.space import History, Subset, TrialRecord, TrialState, Unit
+from layersearch.space import (
+    History,
+    SearchSpace,
+    Subset,
+    TrialRecord,
+    TrialState,
+    Unit,
+    derive_seed,
+)
 from layersearch.strategies import Done, Strategy, Wait
 
 Outcome = Callable[[Subset, int], TrialRecord]  # what a trial of this subset and number gives
@@ -28,6 +37,47 @@ def history_of(scores: dict[Subset, float]) -> History:
         TrialRecord(number=i, subset=subset, state=TrialState.COMPLETE, score=score)
         for i, (subset, score) in enumerate(scores.items())
     )
+
+
+def random_score(seed: int, *, levels: int = 40) -> Any:
+    """Scores in [0, 1) that follow from seed and subset; few levels, so that there are ties."""
+
+    def score(subset: Subset) -> float:
+        return (derive_seed(seed, *sorted(subset)) % levels) / levels
+
+    return score
+
+
+def brute_force(
+    space: SearchSpace, score: Any, direction: str, stop: str, gain: float = 0.0
+) -> Subset:
+    """Greedy search by the rules of its docstring, with nothing clever about it."""
+
+    def key(subset: Subset) -> Any:
+        return (-score(subset), space.trainable_parameters(subset), space.positions(subset))
+
+    base = space.subset("none" if direction == "forward" else "all")
+    scores_start = direction == "backward" or stop == "paired"
+    chosen, best = base, score(base) if scores_start else 0.0
+    while True:
+        if direction == "forward":
+            changed = [space.subset((*base, n)) for n in space.free if n not in base]
+        else:
+            changed = [space.subset(m for m in base if m != n) for n in base]
+        candidates = [subset for subset in changed if subset in space]
+        if not candidates:
+            return chosen
+        winner = min(candidates, key=key)
+        if stop == "official":
+            if score(winner) < best - gain:
+                return chosen
+            if score(winner) > best:
+                chosen, best = winner, score(winner)
+        else:
+            if not score(winner) - best > gain:
+                return chosen
+            chosen, best = winner, score(winner)
+        base = winner
 
 
 @dataclass

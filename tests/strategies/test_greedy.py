@@ -18,50 +18,16 @@ from layersearch.space import (
     Subset,
     TrialRecord,
     TrialState,
-    derive_seed,
 )
 from layersearch.strategies import Done, Greedy, GreedyBothWays, Ledger, Strategy, Wait
-from tests.strategies.simulation import Simulation, history_of, scored, units
-
-
-def random_score(seed: int, *, levels: int = 40) -> Any:
-    """Scores in [0, 1) that follow from seed and subset; few levels, so that there are ties."""
-
-    def score(subset: Subset) -> float:
-        return (derive_seed(seed, *sorted(subset)) % levels) / levels
-
-    return score
-
-
-def brute_force(space: SearchSpace, score: Any, direction: str, stop: str, gain: float) -> Subset:
-    """The rules of the docstring, one candidate after the other, with nothing clever."""
-
-    def key(subset: Subset) -> Any:
-        return (-score(subset), space.trainable_parameters(subset), space.positions(subset))
-
-    base = space.subset("none" if direction == "forward" else "all")
-    scores_start = direction == "backward" or stop == "paired"
-    chosen, best = base, score(base) if scores_start else 0.0
-    while True:
-        if direction == "forward":
-            changed = [space.subset((*base, n)) for n in space.free if n not in base]
-        else:
-            changed = [space.subset(m for m in base if m != n) for n in base]
-        candidates = [subset for subset in changed if subset in space]
-        if not candidates:
-            return chosen
-        winner = min(candidates, key=key)
-        if stop == "official":
-            if score(winner) < best - gain:
-                return chosen
-            if score(winner) > best:
-                chosen, best = winner, score(winner)
-        else:
-            if not score(winner) - best > gain:
-                return chosen
-            chosen, best = winner, score(winner)
-        base = winner
-
+from tests.strategies.simulation import (
+    Simulation,
+    brute_force,
+    history_of,
+    random_score,
+    scored,
+    units,
+)
 
 searches = st.fixed_dictionaries(
     {
@@ -195,7 +161,7 @@ def test_paired_refuses_a_larger_gain_that_is_noise() -> None:
     history = History([record(Subset(), base, 0), record(space.subset("all"), noisy, 1)])
     strategy = Greedy(space, stop="paired")
     assert strategy.answer(history) == Subset()
-    assert "on the same samples" in str(strategy.propose(history))
+    assert "on the same 1000 samples" in str(strategy.propose(history))
 
 
 def test_paired_trains_the_start_beside_the_first_candidates() -> None:
