@@ -11,8 +11,13 @@
                      verdict: better | worse | within noise | unknown}
     cost             {trainings, epochs, flops, seconds} of the search, retraining not counted
     cost_of_full_finetune   the same of one full finetuning
-    parameters       {tuned, total}: values in the chosen units, in all units
-    rounds           of greedy: [{subset, score, stderr, gain, accepted}], in order
+    parameters       {tuned, total}: values in the chosen units, in the whole backbone
+    rounds           of greedy, in order: [{base, subset, score, stderr, gain, gain_stderr,
+                     accepted, candidates, stop}]: the best of the candidates, and its gain over the base,
+                     pair by pair on the same samples (positive: better)
+    profile          [{subset, mean, stderr, trainable_parameters}] of single units with a score
+    trials           how many ended in each state
+    ending           why the search ended
     config           the search description with everything filled in
     task             file of the saved task, relative to result.json
     format           of this file: 1

@@ -73,8 +73,13 @@ def compare_with_baselines(result: Mapping[str, Any]) -> dict[str, Comparison]:
 def advice(result: Mapping[str, Any]) -> list[str]:
     """What to use, and how sure that is: one sentence each."""
     scale = Scale(_metric(result)["name"])
+    if result["score"].get("mean") is None:
+        return ["No subset has a score yet."]
     comparisons = compare_with_baselines(result)
     sentences = [_what(result)]
+    if result.get("interrupted"):
+        sentences.append("That is the best so far: the search was interrupted before its end.")
+        return sentences
     if not comparisons:
         sentences.append("It was not tested against a baseline, so nothing says it is worth it.")
     for name, comparison in comparisons.items():
@@ -92,7 +97,7 @@ def _what(result: Mapping[str, Any]) -> str:
     parameters = result.get("parameters")
     if parameters and parameters.get("total"):
         part = 100 * parameters["tuned"] / parameters["total"]
-        share = f" ({count(parameters['tuned'])} parameters, {part:.2g}% of all units)"
+        share = f" ({count(parameters['tuned'])} parameters, {part:.2g}% of the backbone)"
     return f"Tune {subset_text(units)} and a new head{share}."
 
 
@@ -170,16 +175,25 @@ def _notes(comparisons: Mapping[str, Comparison]) -> list[str]:
 
 def _rounds(rounds: Sequence[Mapping[str, Any]], scale: Scale) -> list[Text]:
     lines = []
-    before: list[str] = []
+    before: Sequence[str] = []
     for number, entry in enumerate(rounds, start=1):
-        line = f"  {number}. {_step(before, entry['subset'])}  {_score(entry, scale)}"
+        base = before if entry.get("base") is None else entry["base"]
+        line = f"  {number}. {_step(base, entry['subset'])}  {_score(entry, scale)}"
         if entry.get("gain") is not None:
-            line += f", gain {scale.difference(entry['gain'])}"
+            line += f", gain {_gain(entry, scale)}"
+        if entry.get("candidates", 1) > 1:
+            line += f", the best of {entry['candidates']}"
         accepted = entry.get("accepted", True)
         lines.append(Text(line if accepted else f"{line}: not taken"))
         if accepted:
-            before = list(entry["subset"])
+            before = entry["subset"]
     return lines
+
+
+def _gain(entry: Mapping[str, Any], scale: Scale) -> str:
+    error = entry.get("gain_stderr")
+    noise = "" if error is None else f" ± {scale.number(error)}"
+    return f"{scale.number(entry['gain'], sign=True)}{noise}{scale.points}"
 
 
 def _step(before: Sequence[str], after: Sequence[str]) -> str:
@@ -210,10 +224,11 @@ def _cost(result: Mapping[str, Any], scale: Scale) -> list[str]:
     if ratios:
         lines.append(f"That is {listed(ratios)} of one full finetuning.")
     score = result["score"]
-    lines.append(
-        f"Its score in the search, {scale.value(score['mean'], score.get('stderr'))}, is the best "
-        "of many and so flatters it: the test split, which the search never saw, does not."
-    )
+    if score.get("mean") is not None:
+        lines.append(
+            f"Its score in the search, {scale.value(score['mean'], score.get('stderr'))}, is the "
+            "best of many and so flatters it: only the test split, which no search sees, does not."
+        )
     return lines
 
 

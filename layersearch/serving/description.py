@@ -1,6 +1,7 @@
 """What a saved task says of itself, as JSON: all that its use needs, and where it comes from."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
@@ -67,7 +68,7 @@ class TaskDescription:
         head: HeadShape,
         subset: Subset,
         classes: tuple[str, ...],
-        canvas: tuple[int, int] | None = None,
+        canvas: Sequence[int] | None = None,
         centre: float = 1.0,
         recipe: Mapping[str, Any] | None = None,
         scores: Mapping[str, Any] | None = None,
@@ -82,7 +83,7 @@ class TaskDescription:
             subset=subset,
             classes=classes,
             preprocessing=backbone.preprocessing,
-            canvas=canvas,
+            canvas=None if canvas is None else _pair(canvas),
             centre=centre,
             channels_last=is_channels_last(backbone.network),
             recipe=dict(recipe or {}),
@@ -113,8 +114,8 @@ class TaskDescription:
                 "centre": self.centre,
             },
             "channels_last": self.channels_last,
-            "recipe": dict(self.recipe),
-            "scores": dict(self.scores),
+            "recipe": _finite(self.recipe),
+            "scores": _finite(self.scores),
             "layersearch": self.saved_by,
         }
 
@@ -152,6 +153,15 @@ class TaskDescription:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise TaskError(f"{where}: its description cannot be read ({error!r})") from error
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for every number that JSON has not, such as the error of one seed."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _pair(values: Any) -> tuple[int, int]:

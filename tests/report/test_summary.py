@@ -21,7 +21,8 @@ def kept(result, name, **numbers):
 def test_it_says_what_to_use_and_what_it_is_better_than(result):
     found = text(result)
     assert (
-        "Tune {layer1.1, layer2.0} and a new head (18.4 k parameters, 6.8% of all units)." in found
+        "Tune {layer1.1, layer2.0} and a new head (18.4 k parameters, 6.8% of the backbone)."
+        in found
     )
     assert "On the test split it is better than the linear probe by 1.4 points" in found
     assert "better than full finetuning by 2.8 points" in found
@@ -110,6 +111,30 @@ def test_rounds_that_remove_units_say_so(result):
         {"subset": ["b"], "score": 0.9, "gain": 0.1},
     ]
     assert "2. \N{MINUS SIGN} a  90.0%, gain +10.0 points" in plain_summary(result)
+
+
+def test_a_gain_is_shown_with_its_paired_error_and_its_rivals(result):
+    result["rounds"] = [
+        {
+            "base": ["b"],
+            "subset": ["a", "b"],
+            "score": 0.9,
+            "gain": 0.012,
+            "gain_stderr": 0.006,
+            "candidates": 9,
+        }
+    ]
+    assert "1. + a  90.0%, gain +1.2 ± 0.6 points, the best of 9" in plain_summary(result)
+
+
+def test_an_interrupted_search_promises_nothing(result):
+    del result["test"]
+    result["interrupted"] = True
+    sentences = advice(result)
+    assert "interrupted before its end" in sentences[-1]
+    result.update(subset=[], score={"mean": None, "stderr": None})
+    assert advice(result) == ["No subset has a score yet."]
+    assert "flatters" not in text(result)
 
 
 def test_names_are_never_read_as_markup(result):

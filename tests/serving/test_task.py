@@ -191,10 +191,17 @@ def test_a_head_that_cannot_be_is_refused(tuned, tmp_path):
 
 
 def test_a_recipe_that_is_no_json_is_refused(tuned, tmp_path):
-    for value in (object(), float("nan")):
-        description = replace(tuned.description, recipe={"lr": value})
-        with pytest.raises(TaskError, match="the description is no JSON"):
-            save_task(tmp_path / "t", tensors=tuned.tensors, description=description)
+    description = replace(tuned.description, recipe={"lr": object()})
+    with pytest.raises(TaskError, match="the description is no JSON"):
+        save_task(tmp_path / "t", tensors=tuned.tensors, description=description)
+
+
+def test_the_error_of_a_single_seed_is_saved_as_unknown(tuned, tmp_path):
+    scores = {"test": {"mean": 0.9, "stderr": float("nan")}, "seeds": [float("inf"), 1.0]}
+    description = replace(tuned.description, scores=scores)
+    path = save_task(tmp_path / "t", tensors=tuned.tensors, description=description)
+    found = load_task(path).description.scores
+    assert found == {"test": {"mean": 0.9, "stderr": None}, "seeds": [None, 1.0]}
 
 
 def test_units_below_a_module_called_head_are_told_from_the_new_head(tmp_path):
