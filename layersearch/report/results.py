@@ -13,8 +13,8 @@
     cost_of_full_finetune   the same of one full finetuning
     parameters       {tuned, total}: values in the chosen units, in the whole backbone
     rounds           of greedy, in order: [{base, subset, score, stderr, gain, gain_stderr,
-                     accepted, candidates, stop}]: the best of the candidates, and its gain over the base,
-                     pair by pair on the same samples (positive: better)
+                     accepted, candidates, stop}]: the best of the candidates, and its gain over
+                     the base, pair by pair on the same samples (positive: better)
     profile          [{subset, mean, stderr, trainable_parameters}] of single units with a score
     trials           how many ended in each state
     ending           why the search ended
