@@ -1,6 +1,6 @@
 """What proposes subsets: greedy, profile, exhaustive, random; Optuna's samplers by its adapter."""
 
-from layersearch.strategies.exhaustive import exhaustive
+from layersearch.strategies.exhaustive import every_subset
 from layersearch.strategies.greedy import Greedy
 from layersearch.strategies.greedy_both import GreedyBothWays
 from layersearch.strategies.make import STRATEGIES, check_options, make_strategy
@@ -15,7 +15,7 @@ from layersearch.strategies.protocol import (
     best_in_space,
     best_of,
 )
-from layersearch.strategies.random_search import random_search
+from layersearch.strategies.random_search import random_subsets
 from layersearch.strategies.stop_rules import Gain, paired_gain
 
 __all__ = [
@@ -34,8 +34,8 @@ __all__ = [
     "best_in_space",
     "best_of",
     "check_options",
-    "exhaustive",
+    "every_subset",
     "make_strategy",
     "paired_gain",
-    "random_search",
+    "random_subsets",
 ]

@@ -7,7 +7,7 @@ from layersearch.strategies.protocol import MAX_FAILURES
 COUNTED = 1_000_000  # beyond it the space is called very large instead of counted
 
 
-def exhaustive(space: SearchSpace, *, max_failures: int = MAX_FAILURES) -> Listed:
+def every_subset(space: SearchSpace, *, max_failures: int = MAX_FAILURES) -> Listed:
     """Every subset of the space; the answer is the best of all."""
     count = space.count(at_most=COUNTED)
     return Listed(

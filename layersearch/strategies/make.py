@@ -5,12 +5,12 @@ from typing import Any
 
 from layersearch.errors import ConfigError, Problem
 from layersearch.space import SearchSpace, Subset, did_you_mean
-from layersearch.strategies.exhaustive import exhaustive
+from layersearch.strategies.exhaustive import every_subset
 from layersearch.strategies.greedy import Greedy
 from layersearch.strategies.greedy_both import GreedyBothWays
 from layersearch.strategies.profile import Profile
 from layersearch.strategies.protocol import MAX_FAILURES, Queued, Strategy
-from layersearch.strategies.random_search import random_search
+from layersearch.strategies.random_search import random_subsets
 
 _Check = Callable[[Any], str | None]  # an option's value -> what is wrong with it
 
@@ -123,9 +123,9 @@ def _make(
     if name == "profile":
         return Profile(space, **options, max_failures=max_failures)
     if name == "exhaustive":
-        return exhaustive(space, max_failures=max_failures)
+        return every_subset(space, max_failures=max_failures)
     if name == "random":
-        return random_search(space, seed=seed, max_failures=max_failures)
+        return random_subsets(space, seed=seed, max_failures=max_failures)
     direction = options.pop("direction", "forward")
     if direction != "both":
         return Greedy(space, direction=direction, **options, max_failures=max_failures)

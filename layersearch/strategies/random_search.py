@@ -14,7 +14,7 @@ _SMALL = 4_096  # subsets of a space that is shuffled instead of drawn from
 _IN_VAIN = 200  # draws in a row that are no news; then the rest of the space is listed
 
 
-def random_search(space: SearchSpace, *, seed: int, max_failures: int = MAX_FAILURES) -> Listed:
+def random_subsets(space: SearchSpace, *, seed: int, max_failures: int = MAX_FAILURES) -> Listed:
     """Subsets in an order that the seed fixes, whoever asks and however often."""
     count = space.count(at_most=COUNTED)
     return Listed(
