@@ -4,8 +4,8 @@ View e of sample i is fixed by (seed, i, e): the same in every trial, batch and 
 trials differ by what they tune alone and features of augmented images can be cached.
 
 All augmentations here keep rows and columns apart, so no sample is visited one by one. Windows and
-mirrors of whole pixels are gathered as bytes; a change of size that all samples share is made on the
-bytes of the batch. Where each sample has a scale of its own (RandomResizedCrop), its view is
+mirrors of whole pixels are gathered as bytes; a change of size that all samples share is made on
+the bytes of the batch. Where each sample has a scale of its own (RandomResizedCrop), its view is
 A @ image @ B^T with A (h, H) and B (w, W) matrices of bilinear weights: exactly what resizing the
 cut-out part with antialiasing gives (the triangle filter widened to the scale, as in Pillow and
 `interpolate(antialias=True)`), which `grid_sample` cannot. These products are not rounded to bytes,
@@ -190,7 +190,8 @@ class Views:
         if self.channels_last:  # as bytes where they are bytes still: a quarter of the traffic
             pixels = pixels.contiguous(memory_format=torch.channels_last)
         scale, shift = constants
-        return torch.addcmul(shift, pixels.float(), scale)
+        # In place, on the copy that `float` made or the product was: memory is the bottleneck.
+        return pixels.float().mul_(scale).add_(shift)
 
 
 def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
