@@ -4,6 +4,7 @@ from layersearch.backbones.assembling import ValueShape
 from layersearch.backbones.backbone import Backbone, Preprocessing
 from layersearch.backbones.chain import Chain, Values, build_chain, cut, head_inputs
 from layersearch.backbones.cloning import clone_stage, owners, parameter_names
+from layersearch.backbones.description import ChainDescription, UnitRow, describe_chain
 from layersearch.backbones.heads import new_head
 from layersearch.backbones.loading import backbone_from_module, load_backbone
 from layersearch.backbones.registry import backbone_names
@@ -13,8 +14,10 @@ from layersearch.backbones.units import UnitSpec, find_units
 __all__ = [
     "Backbone",
     "Chain",
+    "ChainDescription",
     "Preprocessing",
     "UncutBackboneWarning",
+    "UnitRow",
     "UnitSpec",
     "ValueShape",
     "Values",
@@ -23,6 +26,7 @@ __all__ = [
     "build_chain",
     "clone_stage",
     "cut",
+    "describe_chain",
     "find_units",
     "head_inputs",
     "load_backbone",

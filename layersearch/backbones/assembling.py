@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, fx, nn
 from layersearch.backbones.cloning import parameter_names, remember_ties, uncut_stage
 from layersearch.backbones.counting import multiply_adds
 from layersearch.backbones.crossing import Nature, Samples, close, natures
-from layersearch.backbones.cutting import Layout, StageWriter, boundaries
+from layersearch.backbones.cutting import Layout, StageWriter, candidates, narrowest
 from layersearch.backbones.survey import Survey
 from layersearch.backbones.tracing import Untraceable
 from layersearch.backbones.units import UnitSpec
@@ -68,16 +69,20 @@ def cut_network(found: Survey, units: Sequence[UnitSpec]) -> Stages:
         Untraceable: if the stages do not do what the network does.
     """
     flow, trace = found.flow, found.trace
-    assert flow is not None and trace is not None
+    assert flow is not None
+    assert trace is not None
     head = flow.call_of(found.head)
     if head is None:
         raise Untraceable(f"its trace does not call '{found.head}'")
-    starts = boundaries(flow, [set(unit.parameters) for unit in units], head=head)
-    layout = Layout(flow, starts, head=head)
+    ranges = candidates(flow, [set(unit.parameters) for unit in units], head=head)
+    everywhere = Layout(flow, [start for starts in ranges for start in starts], head=head)
     try:
         with trace.constants_on(found.network), torch.no_grad():
-            known = natures(found.network, flow.graph, found.images, compare=layout.candidates())
-            return _Assembly(found, layout, known).run()
+            known = natures(
+                found.network, flow.graph, found.images, compare=everywhere.candidates()
+            )
+            starts = narrowest(flow, ranges, known, head=head)
+            return _Assembly(found, Layout(flow, starts, head=head), known).run()
     except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
         raise Untraceable(f"its stages do not run: {error}") from error
 
@@ -123,7 +128,7 @@ class _Assembly:
             shapes.append(tuple(_value_shape(value) for value in values))
             module = self._write(stage)
             given = tuple(_copy(value) for value in values)
-            result, count = multiply_adds(lambda m=module, g=given: m(*g))
+            result, count = multiply_adds(partial(module, *given))
             changed = [i for i, value in enumerate(given) if _changed(value)]
             if changed:
                 copied = [self.crossing[stage][index] for index in changed]
@@ -181,4 +186,5 @@ def _copy(value: Any) -> Any:
 
 
 def _changed(value: Any) -> bool:
-    return isinstance(value, Tensor) and value._version > 0
+    # PyTorch counts changes in place; autograd relies on the count, and it has no public name.
+    return isinstance(value, Tensor) and value._version > 0  # noqa: SLF001

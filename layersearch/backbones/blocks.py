@@ -2,10 +2,10 @@
 
 Rules, not lists of layers. From the root one descends through containers, through modules that hold
 a row of blocks (an encoder, a stage) and through one that holds most of the network (a wrapped
-backbone). What is met there is either a *block*, a module with children that is not descended into,
-or a *leaf* with parameters of its own (conv1, bn1) or a bare parameter (class_token); leaves and bare
-parameters in a row, in order of execution, form groups that begin at each convolution or linear
-layer and take in the norms and parameters that follow it.
+backbone). What is met there is either a *block*, a module with children that is not descended
+into, or a *leaf* with parameters of its own (conv1, bn1) or a bare parameter (class_token). Leaves
+and bare parameters in a row, in order of execution, form groups that begin at each convolution or
+linear layer and take in the norms and parameters that follow it.
 """
 
 from collections import Counter
@@ -13,13 +13,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from layersearch.backbones.survey import Survey
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _LAYERS = (
-    nn.modules.conv._ConvNd,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
     nn.Linear,
     nn.Bilinear,
     nn.MultiheadAttention,
@@ -45,7 +49,7 @@ class Part:
 
 def is_norm(module: nn.Module) -> bool:
     """Whether the module normalises: by its type, or by its name if it has no children."""
-    known = (_NormBase, nn.LayerNorm, nn.GroupNorm)
+    known = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)  # noqa: SLF001
     named = "norm" in type(module).__name__.lower() and not any(module.children())
     return isinstance(module, known) or named
 
@@ -101,7 +105,10 @@ def stages(found: Survey) -> list[Part]:
         )
         rows[-1].append(part) if alike else rows.append([part])
     members = Counter(part.parent for part in parts)
-    return [_stage(row, whole=len(row) == members[row[0].parent]) for row in rows]
+    return [
+        _stage(row, whole=row[0].parent != "" and len(row) == members[row[0].parent])
+        for row in rows
+    ]
 
 
 class _Descent:
@@ -250,11 +257,9 @@ def _renamed(part: Part, path: str) -> Part:
 
 def _stage(row: Sequence[Part], *, whole: bool) -> Part:
     first, last = row[0], row[-1]
-    if len(row) == 1:
+    if len(row) == 1 and (first.kind != "block" or not whole):
         return first
-    path = (
-        first.parent if whole and first.parent else f"{first.path}-{last.path.rpartition('.')[2]}"
-    )
+    path = first.parent if whole else f"{first.path}-{last.path.rpartition('.')[2]}"
     names = tuple(name for part in row for name in part.parameters)
     return Part(path, first.parent, names, first.kind, last.shape)
 
@@ -271,4 +276,6 @@ def _follows(found: Survey, layer: Part, norm: Part) -> bool:
         if len(inputs) != 1:
             return False
         node = inputs[0]
+        if node is not target and found.flow.uses.get(node):
+            return False
     return node is not None

@@ -1,10 +1,10 @@
 """Chain: a backbone cut at its units, stem -> unit 1 -> ... -> unit n -> head.
 
-Exactness: running stages k, k + 1, ... on what the earlier ones gave equals the network to the last
-bit in eval mode, because the stages replay the network's own operations in their own order on the
-network's own parameters. What the graph was traced with cannot be taken on trust (Python code may do
-anything), so every chain is compared with its network on random images when it is made; one that
-differs is not cut.
+Exactness: running stages k, k + 1, ... on what the earlier ones gave equals the network to the
+last bit in eval mode, because the stages replay the network's own operations in their own order on
+the network's own parameters. A trace cannot be taken on trust (Python code may do anything), so
+every chain is compared with its network on random images when it is made; one that differs is not
+cut.
 """
 
 from collections.abc import Mapping, Sequence
@@ -132,6 +132,7 @@ def build_chain(
     """Finds a backbone's units and cuts it there.
 
     Args:
+        backbone: its network stays as it is, in eval mode and frozen.
         granularity: 'stage', 'block' or 'layer'.
         kinds: splits every unit by the kind of its parameters: 'norm', 'bias', 'weight'; kinds that
             are not named are in no unit.

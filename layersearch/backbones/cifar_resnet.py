@@ -1,6 +1,6 @@
-"""The CIFAR ResNets of He et al. 2016 (arXiv 1512.03385, section 4.2): 6n + 2 layers in three stages.
+"""CIFAR ResNets: 6n + 2 layers in three stages (He et al. 2016, arXiv 1512.03385, section 4.2).
 
-Shortcuts are of option A: where a stage halves the resolution and doubles the channels, the shortcut
+Shortcuts are of option A: where a stage halves the resolution and doubles the channels, a shortcut
 subsamples with stride 2 and pads the new channels with zeros, so it has no parameters. Module names
 (`conv1`, `bn1`, `layer1.0.conv1`, ..., `linear`) are those of the widely used public checkpoints.
 """
@@ -92,6 +92,4 @@ cifar_resnet44 = _variant(44)
 cifar_resnet56 = _variant(56)
 cifar_resnet110 = _variant(110)
 
-CIFAR_RESNETS = {
-    f"cifar_resnet{depth}": _variant(depth) for depth in (14, 20, 32, 44, 56, 110)
-}
+CIFAR_RESNETS = {f"cifar_resnet{depth}": _variant(depth) for depth in (14, 20, 32, 44, 56, 110)}

@@ -7,7 +7,6 @@ would copy the weights and compile the graph again.
 
 import copy
 from collections.abc import Collection, Iterable, Mapping
-from functools import cache
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -94,7 +93,6 @@ def uncut_stage(network: nn.Module) -> nn.Module:
     return stage
 
 
-@cache
 def _uncut_class(network: type[nn.Module]) -> type[nn.Module]:
     def call(self: nn.Module, *values: Any) -> tuple[Any, ...]:
         return (network.__call__(self, *values),)
@@ -123,20 +121,16 @@ def _clone(module: nn.Module, memo: dict[int, Any]) -> Any:
         return copy.deepcopy(module, memo)
     clone = object.__new__(type(module))
     memo[id(module)] = clone
-    state = {
-        key: copy.copy(value) if isinstance(value, dict | list | set) else value
-        for key, value in module.__dict__.items()
-    }
+    state: dict[str, Any] = {}
+    for key, value in module.__dict__.items():
+        state[key] = copy.copy(value) if isinstance(value, dict | set) else value
+        if isinstance(value, list):  # recurrent layers keep a list of their weights
+            state[key] = [memo.get(id(i), i) if isinstance(i, Tensor) else i for i in value]
     for tensors in (state["_parameters"], state["_buffers"]):
         for name, tensor in tensors.items():
             tensors[name] = memo.get(id(tensor), tensor)
     for name, child in state["_modules"].items():
         state["_modules"][name] = None if child is None else _clone(child, memo)
-    for value in state.values():  # recurrent layers keep a list of their weights
-        if isinstance(value, list):
-            value[:] = [
-                memo.get(id(item), item) if isinstance(item, Tensor) else item for item in value
-            ]
     clone.__dict__ = state
     return clone
 

@@ -28,12 +28,12 @@ def _attention(query: Sequence[int], *_: Any, **__: Any) -> int:
 def _encoder_layer(source: Sequence[int], *rest: Any, **__: Any) -> int:
     """Operations of the fused transformer encoder layer: attention and two linear layers."""
     batch, length, width = source
-    hidden = rest[_FIRST_LINEAR][0]
+    hidden = int(rest[_FIRST_LINEAR][0])
     return _attention(source) + 2 * 2 * batch * length * width * hidden
 
 
 _FIRST_LINEAR = 13  # place of the weight (hidden, width) among the arguments after the source
-_FUSED = {
-    torch.ops.aten._native_multi_head_attention: _attention,
-    torch.ops.aten._transformer_encoder_layer_fwd: _encoder_layer,
+_FUSED = {  # operators that PyTorch's own modules call in eval mode
+    torch.ops.aten._native_multi_head_attention: _attention,  # noqa: SLF001
+    torch.ops.aten._transformer_encoder_layer_fwd: _encoder_layer,  # noqa: SLF001
 }

@@ -23,6 +23,7 @@ class Samples:
 
     dim: int
     rows: int
+    bytes: int  # a sample
     independent: bool  # the rows of a sample are the same whatever else is in the batch
 
 
@@ -70,6 +71,8 @@ def natures(
     """The nature of every node.
 
     Args:
+        network: that the graph was traced from.
+        graph: with one placeholder.
         images: at least 3.
         compare: nodes of which it matters whether samples are independent (the others are
             not compared, and taken to be dependent).
@@ -105,7 +108,7 @@ def _nature(few: Any, more: Any, *, compare: bool) -> Nature:
     if rest or more.shape[dim] != rows * _MORE:
         return Other()
     same = compare and close(few, more.narrow(dim, 0, _FEW * rows))
-    return Samples(dim=dim, rows=rows, independent=same)
+    return Samples(dim=dim, rows=rows, bytes=few.nbytes // _FEW, independent=same)
 
 
 def close(a: Tensor, b: Tensor) -> bool:

@@ -7,7 +7,7 @@ what the stage is given, or as a constant.
 """
 
 import operator
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Mapping, Sequence, Set
 from typing import Any
 
@@ -18,16 +18,41 @@ from layersearch.backbones.crossing import Fixed, Group, Nature, Number, PerBatc
 from layersearch.backbones.flow import Flow
 
 
-def boundaries(flow: Flow, units: Sequence[Set[str]], *, head: fx.Node) -> tuple[int, ...]:
-    """Positions at which stages start: the first node that uses a parameter of each unit.
+def candidates(flow: Flow, units: Sequence[Set[str]], *, head: fx.Node) -> list[list[int]]:
+    """Positions at which each stage may start, best last, in order of depth.
 
-    What comes before the first parameter belongs to the first stage; the last starts at the head.
+    A stage starts before the first node that uses a parameter of a unit and after the last one that
+    uses any other parameter. What comes before the first parameter belongs to the first stage, and
+    the last starts exactly at the head.
     """
     last = flow.position[head]
-    first = min(flow.first_use.values())
-    starts = {min(flow.first_use[name] for name in unit) for unit in units}
-    inner = {start for start in starts if first < start < last}
-    return tuple(sorted({0, *inner, last}))
+    users = [index for index, node in enumerate(flow.fixed) if flow.uses[node]]
+    firsts = {min(flow.first_use[name] for name in unit) for unit in units}
+    ranges = [[0]]
+    for first in sorted(first for first in firsts if users[0] < first < last):
+        before = users[bisect_left(users, first) - 1]
+        ranges.append(list(range(before + 1, first + 1)))
+    return [*ranges, [last]] if last > 0 else ranges
+
+
+def narrowest(
+    flow: Flow, ranges: Sequence[Sequence[int]], natures: Mapping[fx.Node, Nature], *, head: fx.Node
+) -> tuple[int, ...]:
+    """Of the positions at which each stage may start, that where the fewest bytes cross.
+
+    Equal ones: the latest, so that more is computed before the cut. Positions where only values
+    that can be stored by sample cross go before others.
+    """
+    everywhere = Layout(flow, [start for starts in ranges for start in starts], head=head)
+    crossing = dict(zip(everywhere.starts, everywhere.crossing(natures), strict=True))
+
+    def cost(start: int) -> tuple[bool, int, int]:
+        values = [natures[node] for node in crossing[start]]
+        samples = [value for value in values if isinstance(value, Samples)]
+        storable = len(samples) == len(values) and all(value.independent for value in samples)
+        return not storable, sum(value.bytes for value in samples), -start
+
+    return tuple(min(starts, key=cost) for starts in ranges)
 
 
 class Layout:
@@ -143,7 +168,7 @@ class StageWriter:
         for node in layout.nodes(stage):
             self._values[node] = self.graph.node_copy(node, self._resolve)
         if stage == layout.stages - 1:
-            self.graph.output((self._resolve(layout.output.args[0]),))  # type: ignore[arg-type]  # a single tensor, so a node
+            self.graph.output((self._resolve(layout.output.args[0]),))
         else:
             self.graph.output(tuple(self._leave(node) for node in leaving))
 

@@ -40,11 +40,10 @@ class Flow:
     def call_of(self, path: str) -> fx.Node | None:
         """The first call of the module at a path."""
         module = self._network.get_submodule(path)
-        for node in self.fixed:
-            if node.op == "call_module":
-                if self._network.get_submodule(str(node.target)) is module:
-                    return node
-        return None
+        calls = (node for node in self.fixed if node.op == "call_module")
+        return next(
+            (n for n in calls if self._network.get_submodule(str(n.target)) is module), None
+        )
 
     def _parameters(self, node: fx.Node) -> Iterator[str]:
         for source in (node, *self._floating_inputs(node)):

@@ -22,6 +22,7 @@ def find_head(
     """The path of the classifier: the last linear layer, or 1x1 convolution, that is called.
 
     Args:
+        network: that the other arguments were seen in.
         head: the user's choice, which is checked; None: timm's own word for it, or the last one.
         calls: paths of modules in the order in which they were called.
         input_shapes: of modules, without the batch dimension.
@@ -44,7 +45,7 @@ def find_head(
 
 
 def head_kind(network: nn.Module, head: str) -> HeadKind:
-    """Whether the classifier is a layer on features (N, C) or a convolution of maps (N, C, H, W)."""
+    """Whether the classifier takes features (N, C) or, as a convolution, maps (N, C, H, W)."""
     return "conv" if isinstance(network.get_submodule(head), nn.Conv2d) else "linear"
 
 
@@ -58,7 +59,10 @@ def new_head(
 
     Args:
         features: size of the backbone's features, and of every hidden layer.
+        classes: outputs.
+        depth: how many layers.
         kind: 'linear' for features (N, C); 'conv' for maps (N, C, H, W), by 1x1 convolutions.
+        seed: of the random weights.
 
     Raises:
         BackboneError: if a number is below one.

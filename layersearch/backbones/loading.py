@@ -27,14 +27,15 @@ def load_backbone(
     """A pretrained network by name, in eval mode and frozen.
 
     Args:
-        name: of torchvision ('resnet50'), 'cifar_resnet20', 'layersearch/cifar_resnet14' (comes with
+        name: of torchvision ('resnet50'), 'cifar_resnet20', 'layersearch/cifar_resnet14' (with
             weights), 'timm/NAME', or 'package.module:factory'.
         weights: 'default', a name of weights ('IMAGENET1K_V2'), a file (.pt, .pth, .th,
             .safetensors ...), or None or 'none' for random ones (the same every time).
         input_size: pixels, or (H, W); None: what the weights were trained with.
         factory_args: passed on to the factory.
         head: path of the classifier; None: found.
-        mean, std: of the normalisation, one number a channel; None: what the weights expect.
+        mean: of the normalisation, one number a channel; None: what the weights expect.
+        std: the same.
 
     Raises:
         BackboneError: if the name is unknown, the factory or a download fails, or no head is found.
@@ -80,7 +81,8 @@ def backbone_from_module(
     Args:
         network: gives class scores (N, classes) for images (N, C, H, W).
         input_size: pixels, or (H, W).
-        mean, std: of the normalisation of images in [0, 1], one number a channel.
+        mean: of the normalisation of images in [0, 1], one number a channel.
+        std: the same.
         name: for reports; None: that of its class.
         head: path of the classifier; None: found.
 
@@ -126,7 +128,7 @@ def _overridden(
     )
     if not chosen.mean or len(chosen.mean) != len(chosen.std):
         raise BackboneError(
-            f"backbone.mean and backbone.std: one number a channel each ({chosen.mean}, {chosen.std})"
+            f"backbone.mean, backbone.std: one number a channel each ({chosen.mean}, {chosen.std})"
         )
     if min(chosen.std) <= 0:
         raise BackboneError(f"backbone.std: must be above zero ({chosen.std})")

@@ -79,7 +79,7 @@ def backbone_names() -> list[str]:
 
 
 def _torchvision_names() -> list[str]:
-    return models.list_models(module=models)
+    return list(models.list_models(module=models))
 
 
 def _shipped(request: Request) -> Built:
@@ -135,7 +135,7 @@ def _from_factory(request: Request) -> Built:
 def _torchvision(request: Request) -> Built:
     enum = models.get_model_weights(request.name)
     chosen = _enum_member(request, enum)
-    like = (chosen or enum.DEFAULT).transforms()  # type: ignore[attr-defined]  # every enum has one
+    like = (chosen or enum.DEFAULT).transforms()
     crop = (like.crop_size[0], like.crop_size[-1])
     arguments: dict[str, Any] = {}
     if request.name in ("googlenet", "inception_v3"):
@@ -160,7 +160,7 @@ def _torchvision(request: Request) -> Built:
     for name in _AUXILIARY:
         if isinstance(getattr(network, name, None), nn.Module):
             setattr(network, name, None)
-            network.aux_logits = False  # type: ignore[assignment]  # a plain flag of these models
+            vars(network)["aux_logits"] = False
     return Built(
         network=network,
         preprocessing=_preprocessing(request, tuple(like.mean), tuple(like.std), crop),
@@ -180,7 +180,7 @@ def resized_positions(network: nn.Module, state: Mapping[str, Tensor]) -> dict[s
     stretched = models.vision_transformer.interpolate_embeddings(
         network.image_size,
         network.patch_size,
-        found,  # type: ignore[arg-type]  # plain integers
+        found,
     )
     return dict(stretched)
 

@@ -87,6 +87,7 @@ def survey(
     Args:
         network: takes images (N, channels, H, W), gives class scores (N, classes).
         input_size: H, W in pixels.
+        channels: of its images.
         head: path of the classifier; None: found.
         check_head: makes sure that the scores come out of the head; a second forward pass.
 
@@ -159,7 +160,7 @@ def _run(
     for path, module in network.named_modules():
         handles += [
             module.register_forward_pre_hook(lambda _, args, p=path: before(p, args)),
-            module.register_forward_hook(lambda _, args, output, p=path: after(p, output)),
+            module.register_forward_hook(lambda _, __, output, p=path: after(p, output)),
         ]
     name = type(network).__name__
     try:
@@ -185,7 +186,7 @@ def _run(
 def _check_flow(network: nn.Module, images: Tensor, scores: Tensor, head: str) -> None:
     """The scores must come out of the head: other outputs of the head give other scores."""
     module = network.get_submodule(head)
-    handle = module.register_forward_hook(lambda _, args, output: output * 2 + 1)
+    handle = module.register_forward_hook(lambda _, __, output: output * 2 + 1)
     try:
         with torch.no_grad():
             changed = not torch.equal(network(images.clone()), scores)

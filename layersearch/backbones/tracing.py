@@ -98,11 +98,20 @@ class _Tracer(fx.Tracer):
         kwargs: dict[str, Any],
     ) -> Any:
         try:
+            if type(m) is nn.TransformerEncoder and len(args) == 1 and not kwargs:
+                return _encode(m, args[0])
             return super().call_module(m, forward, args, kwargs)
         except Exception:
             if self.innermost is None:
                 self.innermost = type(m)
             raise
+
+
+def _encode(encoder: nn.TransformerEncoder, x: Any) -> Any:
+    """What an encoder computes without masks; its own forward looks at shapes, which fx cannot."""
+    for layer in encoder.layers:
+        x = layer(x)
+    return x if encoder.norm is None else encoder.norm(x)
 
 
 def _defaults(network: nn.Module) -> dict[str, Any]:
@@ -116,7 +125,7 @@ def _defaults(network: nn.Module) -> dict[str, Any]:
 
 
 def _drop_other_inputs(graph: fx.Graph) -> None:
-    """Leaves the first placeholder only; what used the others are checks of their default values."""
+    """Leaves the first placeholder only; the others are used to check their default values."""
     others = [node for node in graph.nodes if node.op == "placeholder"][1:]
     doomed = set(others)
     for node in graph.nodes:

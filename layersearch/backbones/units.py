@@ -55,6 +55,7 @@ def discover(
     """The units of a network that was surveyed, in order of execution.
 
     Args:
+        found: what is known of the network.
         granularity: 'stage', 'block' or 'layer'.
         kinds: 'norm', 'bias', 'weight': a unit `layer1.0` becomes `layer1.0:norm` and so on.
             Parameters of kinds that are not named are in no unit.

@@ -71,6 +71,8 @@ def fit_weights(
     Every weight must be there and fit, but for the classifier's, which a new task replaces.
 
     Args:
+        network: in any state.
+        state: the weights by name.
         source: the file's name, for messages.
         head: path of the classifier.
         extra: prefixes of keys that the network has no use for (auxiliary classifiers).
