@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 _State = tuple[int, int]  # (items taken, size spent)
 
@@ -43,6 +44,8 @@ class Knapsack:
         self._sorted: dict[int, list[int]] = {}
         self._ways: list[dict[_State, int]] | None = None
         self._given_up = False
+        self._count: int | None = None
+        self._shares: dict[_State, NDArray[np.float64]] = {}  # of the counts of free items
 
     def cheapest(self, start: int, count: int) -> int:
         """The smallest sum of `count` sizes among items `start`, `start` + 1 and so on."""
@@ -66,7 +69,9 @@ class Knapsack:
         if self._ways is None and not self._given_up:
             self._ways = self._tabulate()
             self._given_up = self._ways is None
-        return None if self._ways is None else self._number(0, (0, 0), self._ways)
+            if self._ways is not None:
+                self._count = self._number(0, (0, 0), self._ways)
+        return self._count
 
     def draw(self, rng: np.random.Generator) -> tuple[int, ...]:
         """A choice drawn uniformly; `count` must have been positive."""
@@ -75,7 +80,7 @@ class Knapsack:
         assert self._ways is not None
         state, items = (0, 0), list[int]()
         for item, size in enumerate(self.sizes):
-            if self._closed_form(item, state) is not None:
+            if state[1] + self._rest[item] <= self.budget:  # nothing limits the rest but its number
                 return (*items, *self._draw_free(item, state[0], rng))
             taken = (state[0] + 1, state[1] + size)
             with_item = self._number(item + 1, taken, self._ways)
@@ -140,14 +145,12 @@ class Knapsack:
         return sum(math.comb(left, k) for k in range(need, min(left, self.most - taken) + 1))
 
     def _draw_free(self, start: int, taken: int, rng: np.random.Generator) -> list[int]:
+        """Items from `start` on, of which any will do as long as they are not too many or few."""
         left = len(self.sizes) - start
-        counts = range(max(self.least - taken, 0), min(left, self.most - taken) + 1)
-        weights = [math.comb(left, count) for count in counts]
-        total = sum(weights)
-        count = rng.choice(list(counts), p=_normal([weight / total for weight in weights]))
-        return sorted(start + int(i) for i in rng.choice(left, size=int(count), replace=False))
-
-
-def _normal(weights: list[float]) -> list[float]:
-    total = sum(weights)
-    return [weight / total for weight in weights]
+        need = max(self.least - taken, 0)
+        if (start, taken) not in self._shares:
+            counts = range(need, min(left, self.most - taken) + 1)
+            ways = list(accumulate(math.comb(left, count) for count in counts))
+            self._shares[start, taken] = np.array([share / ways[-1] for share in ways])
+        count = need + int(np.searchsorted(self._shares[start, taken], rng.random(), side="right"))
+        return sorted((start + rng.permutation(left)[:count]).tolist())

@@ -19,6 +19,7 @@ speculated in vain stays in the study and is used if a later round asks for it.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice, takewhile
+from math import inf
 from typing import Literal
 
 from layersearch.errors import ConfigError, Problem
@@ -29,7 +30,8 @@ from layersearch.strategies.protocol import (
     Ledger,
     Progress,
     Wait,
-    best_of,
+    best_scored,
+    finite_score,
     shown_score,
 )
 from layersearch.strategies.stop_rules import (
@@ -74,8 +76,8 @@ class _State:
     number: int  # of the next round
     base: Subset | None
     chosen: Subset | None = None
-    best: float = float("-inf")  # score of `chosen`
-    order: Mapping[str, float] = field(default_factory=dict)  # unit -> its score in the last round
+    best: float = -inf  # score of `chosen`
+    last: Mapping[str, float] = field(default_factory=dict)  # unit -> its score in the last round
 
 
 class Greedy:
@@ -181,36 +183,37 @@ class Greedy:
 
     def _play(self, state: _State, ledger: Ledger) -> tuple[Round, _State | None]:
         """The round that begins in this state, and the state after it if there is one."""
-        options = self._options(state)
-        candidates = tuple(subset for _, subset in options)
+        options = self._options(state.base)
+        subsets = tuple(subset for _, subset in options)
+        records = [ledger.scores.get(subset) for subset in subsets]
+        scores = [-inf if record is None else finite_score(record) for record in records]
+        unscored = [s for s, record in zip(subsets, records, strict=True) if record is None]
+        pending = sum(not ledger.settled(subset) for subset in unscored)
+        candidates = self._in_order(options, state.last) if pending else subsets
         trials = candidates
         if state.number == 1 and state.base is not None and self._scores_start:
             trials = (state.base, *candidates)
-            if ledger.score(state.base) > float("-inf"):
+            pending += not ledger.settled(state.base)
+            if ledger.score(state.base) > -inf:
                 state = replace(state, chosen=state.base, best=ledger.score(state.base))
         played = Round(
             number=state.number,
             base=state.base,
             candidates=candidates,
             trials=trials,
-            settled=sum(map(ledger.settled, trials)),
-            winner=best_of(candidates, ledger, self.space),
+            settled=len(trials) - pending,
+            winner=best_scored(zip(subsets, scores, strict=True), self.space),
             chosen=state.chosen,
         )
         if played.winner is not None:
-            return self._judged(played, state, options, ledger)
+            by_unit = {unit: score for (unit, _), score in zip(options, scores, strict=True)}
+            return self._judged(played, replace(state, last=by_unit), ledger)
         if not candidates and state.chosen is None:
             played = replace(played, chosen=state.base)
         why = "every candidate failed or was pruned" if candidates else "no unit is left to try"
         return replace(played, stop=why), None
 
-    def _judged(
-        self,
-        played: Round,
-        state: _State,
-        options: tuple[tuple[str, Subset], ...],
-        ledger: Ledger,
-    ) -> tuple[Round, _State | None]:
+    def _judged(self, played: Round, state: _State, ledger: Ledger) -> tuple[Round, _State | None]:
         winner = played.winner
         assert winner is not None
         chosen, best = state.chosen, self._best_so_far(state, ledger.score(winner))
@@ -225,12 +228,8 @@ class Greedy:
         played = replace(played, chosen=chosen, stop=stop)
         if not verdict.build_on or stop is not None:
             return played, None
-        return played, _State(
-            number=state.number + 1,
-            base=winner,
-            chosen=chosen,
-            best=best,
-            order={unit: ledger.score(subset) for unit, subset in options},
+        return played, replace(
+            state, number=state.number + 1, base=winner, chosen=chosen, best=best
         )
 
     def _best_so_far(self, state: _State, score: float) -> float:
@@ -239,23 +238,27 @@ class Greedy:
             return state.best
         if self._start_score is not None:
             return self._start_score
-        return 0.0 if score >= 0.0 else float("-inf")
+        return 0.0 if score >= 0.0 else -inf
 
     def _verdict(self, winner: Subset, state: _State, best: float, ledger: Ledger) -> Verdict:
         if state.base is None:
             return Verdict(build_on=True, choose=True)
-        base = ledger.scores.get(state.base) if ledger.score(state.base) > float("-inf") else None
+        base = ledger.scores.get(state.base) if ledger.score(state.base) > -inf else None
         return self._rule(Standing(candidate=ledger.scores[winner], base=base, best=best))
 
-    def _options(self, state: _State) -> tuple[tuple[str, Subset], ...]:
-        """Unit -> candidate, in the order to try: by last round's scores, then depth."""
-        if state.base not in self._memo:
-            self._memo[state.base] = tuple(self._changes(state.base))
-        options = self._memo[state.base]
-        if not state.order:
-            return options
-        worst = float("-inf")
-        return tuple(sorted(options, key=lambda option: -state.order.get(option[0], worst)))
+    def _options(self, base: Subset | None) -> tuple[tuple[str, Subset], ...]:
+        """Unit -> candidate, in order of depth."""
+        if base not in self._memo:
+            self._memo[base] = tuple(self._changes(base))
+        return self._memo[base]
+
+    @staticmethod
+    def _in_order(
+        options: tuple[tuple[str, Subset], ...], last: Mapping[str, float]
+    ) -> tuple[Subset, ...]:
+        """The candidates in the order to try them: by last round's scores, then by depth."""
+        by_score = sorted(options, key=lambda option: -last.get(option[0], -inf))
+        return tuple(subset for _, subset in by_score)
 
     def _changes(self, base: Subset | None) -> Iterator[tuple[str, Subset]]:
         """What one more unit (forward) or one less (backward) makes of the base, in the space."""

@@ -116,9 +116,13 @@ class Ledger:
     def score(self, subset: Subset) -> float:
         """Its score, higher being better; minus infinity without a finite one."""
         record = self.scores.get(subset)
-        if record is None or record.score is None or not isfinite(record.score):
-            return float("-inf")
-        return record.score
+        return float("-inf") if record is None else finite_score(record)
+
+
+def finite_score(record: TrialRecord) -> float:
+    """The score of a record, higher being better; minus infinity if it is no finite number."""
+    score = record.score
+    return score if score is not None and isfinite(score) else float("-inf")
 
 
 def shown_score(subset: Subset | None, ledger: Ledger) -> float | None:
@@ -129,9 +133,13 @@ def shown_score(subset: Subset | None, ledger: Ledger) -> float | None:
 
 def best_of(candidates: Iterable[Subset], ledger: Ledger, space: SearchSpace) -> Subset | None:
     """The candidate of the highest score; ties: fewer trainable parameters, then depth."""
+    return best_scored(((subset, ledger.score(subset)) for subset in candidates), space)
+
+
+def best_scored(scored: Iterable[tuple[Subset, float]], space: SearchSpace) -> Subset | None:
+    """The subset of the highest score; ties: fewer trainable parameters, then depth."""
     top, tied = float("-inf"), list[Subset]()
-    for candidate in candidates:
-        score = ledger.score(candidate)
+    for candidate, score in scored:
         if score > top:
             top, tied = score, [candidate]
         elif score == top and tied:
