@@ -1,6 +1,7 @@
 """The desk: trials that are running, and what is recorded of them as events come in."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,7 +55,7 @@ class Desk:
     Args:
         opened: the study.
         audience: is told.
-        max_failures: trials that may fail of themselves, one after another.
+        max_failures: subsets that may fail of themselves, one after another.
         requeues: whether interrupted trials are enqueued again, for samplers that would not propose
             them again.
     """
@@ -67,12 +68,13 @@ class Desk:
         self._audience = audience
         self._max_failures = max_failures
         self._requeues = requeues
-        self._interrupting = False
+        self._failed: set[Subset] = set()
         self._in_a_row = 0
         self._first_failure = ""
         minimised = self._study.directions[0] is StudyDirection.MINIMIZE
         self._sign = -1.0 if minimised else 1.0  # makes higher better
         self._several = len(self._study.directions) > 1
+        self.interrupted: Callable[[], bool] = lambda: False
         self.running: dict[int, RunningTrial] = {}
 
     @property
@@ -92,10 +94,6 @@ class Desk:
         """A worker has the trial now."""
         self.running[proposal.number] = RunningTrial(trial=trial, proposal=proposal)
         self._audience.started(proposal)
-
-    def interrupt(self) -> None:
-        """From now on every trial ends at its next report."""
-        self._interrupting = True
 
     def requeue(self) -> None:
         """Enqueues interrupted trials again, where the sampler needs it."""
@@ -130,17 +128,18 @@ class Desk:
     def _report(self, running: RunningTrial, report: Report) -> TrialStopped | None:
         running.epochs += 1
         running.folds.add(report.fold)
-        running.spoiled = running.spoiled or why_no_number(report.score)
+        reason = why_no_number(report.score)
+        if reason and not running.spoiled:
+            running.spoiled = f"{reason}, after epoch {report.epoch} of fold {report.fold}"
         if running.spoiled:
-            where = f"after epoch {report.epoch} of fold {report.fold}"
-            return TrialStopped(f"{running.spoiled}, {where}", pruned=False)
+            return TrialStopped(running.spoiled, pruned=False)
         running.curve[report.step] = float(report.score)
         if not self._several:
             running.unwritten.append(report)
             if self.prunes or time.monotonic() - running.written > _FLUSH:
                 _write_reports(running)
         self._audience.reported(running.proposal, report)
-        if self._interrupting:
+        if self.interrupted():
             return TrialStopped("interrupted", pruned=False)
         if self.prunes and running.trial.should_prune():
             return TrialStopped(f"pruned after epoch {report.epoch} of fold {report.fold}")
@@ -190,6 +189,10 @@ class Desk:
 
     def _fail_of_itself(self, running: RunningTrial, event: Failed, *, lost: bool = False) -> None:
         self._fail(event.number, event.reason, traceback=event.traceback, lost=lost)
+        # A second try of the same subset says nothing new about the job.
+        if running.proposal.subset in self._failed:
+            return
+        self._failed.add(running.proposal.subset)
         if self._in_a_row == 0:
             self._first_failure = f"trial {event.number}, {running.proposal.subset}: " + (
                 event.traceback or event.reason
@@ -197,7 +200,7 @@ class Desk:
         self._in_a_row += 1
         if self._in_a_row >= self._max_failures:
             raise SearchError(
-                f"{self._in_a_row} trials failed one after another (execution.max_failures); the "
+                f"{self._in_a_row} subsets failed one after another (execution.max_failures); the "
                 f"first:\n{self._first_failure}"
             )
 

@@ -92,7 +92,7 @@ def run_search(
         why_not: the limit that a subset breaks, in words; it is recorded and not trained. The
             linear probe is always allowed.
         budgets: of the study, over all workers and resumptions.
-        max_failures: trials that may fail of themselves, one after another.
+        max_failures: subsets that may fail of themselves, one after another.
         retrain: train subsets again that have a score.
         observers: are told what happens.
 
@@ -155,6 +155,7 @@ class _Driver:
     def run(self, job_factory: JobFactory) -> SearchRun:
         """See run_search."""
         with Interrupts(self._say_interrupted) as interrupts:
+            self._desk.interrupted = lambda: interrupts.count > 0
             try:
                 self._pool.start(job_factory)
                 self._desk.begin()
@@ -180,7 +181,6 @@ class _Driver:
                     "gave no sign of life; it was not in vain: what ended is recorded"
                 )
             if interrupts.count:
-                self._desk.interrupt()
                 self._pool.stop(TrialStopped("interrupted", pruned=False))
                 while self._desk.running:
                     self._pool.wait(self._desk.handle, seconds=_WAIT)

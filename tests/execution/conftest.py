@@ -8,7 +8,8 @@ import pytest
 
 from layersearch.execution import SearchRun, local_pool, run_search
 from layersearch.study import OpenStudy, open_study
-from tests.execution.doubles import Every, Scripted, sampler_of
+from tests.execution.doubles import Every, sampler_of
+from tests.execution.jobs import Scripted
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

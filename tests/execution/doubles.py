@@ -1,32 +1,19 @@
-"""A tiny search without training: every subset of four units, scored by a table."""
+"""A tiny search without training: every subset of four units."""
 
-import itertools
-import os
-import signal
-import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-from layersearch.errors import TrialStopped
 from layersearch.execution import Observer
 from layersearch.space import History, SearchSpace, Subset, TrialRecord, Unit
-from layersearch.space.trial import Job, Proposal, Report, Reporter, TrialResult, WorkerPlace
+from layersearch.space.trial import Proposal, Report
 from layersearch.strategies.optuna_adapter import StrategySampler
 from layersearch.strategies.protocol import Done, Ledger, Progress, Wait
 from layersearch.study import history
+from tests.execution.jobs import ALL, UNITS
 
-UNITS = ("a", "b", "c", "d")
-WEIGHTS = {"a": 0.1, "b": 0.25, "c": -0.05, "d": 0.15}
-ALL = tuple(Subset(names) for size in range(5) for names in itertools.combinations(UNITS, size))
 SPACE = SearchSpace(
     [Unit(name=name, depth=depth, parameters=(name,)) for depth, name in enumerate(UNITS)]
 )
-BEST = Subset(["a", "b", "d"])
-
-
-def truth(subset: Subset) -> float:
-    return 0.3 + sum(WEIGHTS[name] for name in subset)
 
 
 class Every:
@@ -82,86 +69,3 @@ class Watcher(Observer):
 
     def message(self, text: str) -> None:
         self.messages.append(text)
-
-
-class Scripted:
-    """A job factory: scores subsets by the table; a few of them misbehave.
-
-    Every beginning of a trial adds a line 'pid subset' to the file `log`, so that tests see what
-    was trained whatever became of the process.
-    """
-
-    def __init__(
-        self,
-        log: Path,
-        *,
-        epochs: int = 3,
-        seconds: float = 0.0,  # an epoch
-        faults: dict[Subset, str] | None = None,
-        once: bool = False,  # a fault strikes the first time only
-    ) -> None:
-        self.log = log
-        self.epochs = epochs
-        self.seconds = seconds
-        self.faults = faults or {}
-        self.once = once
-
-    def __call__(self, place: WorkerPlace) -> Job:
-        return self.run
-
-    def run(self, proposal: Proposal, report: Reporter) -> TrialResult:
-        subset = proposal.subset
-        earlier = trained(self.log).count(str(subset))
-        with self.log.open("a") as file:
-            file.write(f"{os.getpid()} {subset}\n")
-        fault = "" if self.once and earlier else self.faults.get(subset, "")
-        for epoch in range(self.epochs):
-            time.sleep(self.seconds)
-            if epoch == 1 and fault:
-                break_down(fault)
-            score = truth(subset) - 0.01 * (self.epochs - 1 - epoch)
-            report(
-                Report(
-                    fold=0,
-                    epoch=epoch,
-                    score=BAD_SCORES.get(fault, score),
-                    step=epoch,
-                    epochs_done=epoch + 1,
-                    epochs_total=self.epochs,
-                )
-            )
-        values = (truth(subset),)
-        return TrialResult(values=BAD_VALUES.get(fault, values), stderr=0.01, fold_scores=values)
-
-
-BAD_SCORES: dict[str, Any] = {"report nan": float("nan"), "report text": "high"}
-BAD_VALUES: dict[str, Any] = {
-    "nan": (float("nan"),),
-    "inf": (float("inf"),),
-    "none": (None,),
-    "text": ("high",),
-    "bare": 0.5,
-    "two": (0.5, 0.5),
-}
-
-
-def break_down(fault: str) -> None:
-    if fault == "raise":
-        raise ValueError("a fault of the job")
-    if fault == "sigkill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if fault == "exit":
-        os._exit(7)
-    if fault == "sys.exit":
-        raise SystemExit(3)
-    if fault == "hang":
-        time.sleep(3600)
-    if fault == "stop":
-        raise TrialStopped("had enough")
-
-
-def trained(log: Path) -> list[str]:
-    """The subsets whose trials began, in order."""
-    if not log.exists():
-        return []
-    return [line.split(" ", 1)[1] for line in log.read_text().splitlines()]

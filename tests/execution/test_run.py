@@ -10,7 +10,8 @@ from layersearch.execution import Budgets, Ending
 from layersearch.space import Subset, TrialState
 from layersearch.space.trial import Report, TrialResult
 from layersearch.study import history, read_study
-from tests.execution.doubles import ALL, BEST, UNITS, Every, Watcher, trained, truth
+from tests.execution.doubles import Every, Watcher
+from tests.execution.jobs import ALL, BEST, UNITS, trained, truth
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
