@@ -105,9 +105,10 @@ class Block:
             layout.stored == layout.dtype and layout.order == tuple(range(1, len(layout.order) + 1))
             for layout in layouts
         )
+        self._elsewhere = self.rows[0].device.type != device.type
         # Pageable memory cannot be copied to a GPU beside its work: batches go by pinned memory,
         # which torch recycles only when the copy is done.
-        self._staged = device.type == "cuda" and self.rows[0].device.type == "cpu"
+        self._pinned = device.type == "cuda"
 
     @property
     def nbytes(self) -> int:
@@ -120,9 +121,9 @@ class Block:
         Nothing, if the block was released.
         """
         stored = self.rows
-        if self._staged:
+        if self._elsewhere:
             index = index.cpu()
-            loaded = [self._through_pinned(rows, index) for rows in stored]
+            loaded = [self._across(rows, index) for rows in stored]
         else:
             index = index.to(self._device, non_blocking=True)
             loaded = [rows.index_select(0, index) for rows in stored]
@@ -136,8 +137,9 @@ class Block:
         """Gives the memory, or the mapped file, back as soon as no load is under way."""
         self.rows = ()
 
-    def _through_pinned(self, rows: Tensor, index: Tensor) -> Tensor:
-        staged = torch.empty((len(index), *rows.shape[1:]), dtype=rows.dtype, pin_memory=True)
+    def _across(self, rows: Tensor, index: Tensor) -> Tensor:
+        shape = (len(index), *rows.shape[1:])
+        staged = torch.empty(shape, dtype=rows.dtype, pin_memory=self._pinned)
         torch.index_select(rows, 0, index, out=staged)
         return staged.to(self._device, non_blocking=True)
 

@@ -60,6 +60,7 @@ class FileTier:
         device: torch.device,
     ) -> None:
         self.name = name
+        self.shared = True
         self._root = root
         self._budget = budget
         self._identity = dict(identity)
@@ -123,6 +124,8 @@ class FileTier:
                 lock.release()
             raise Busy
         try:
+            for partial in self._folder.glob(f"{path.stem}.*.partial"):
+                partial.unlink(missing_ok=True)  # of a dead process: the lock was free
             partial = self._claim(path, plan.nbytes)
         except BaseException:
             lock.release()

@@ -123,8 +123,8 @@ class Prefix:
 
     def synchronise(self) -> None:
         """Waits for the device, so that a clock read now is true."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        if self._device.type != "cpu":
+            torch.accelerator.synchronize(self._device)
 
     def timed(self, action: Callable[[], Values]) -> tuple[Values, float]:
         """What the action returns, and its seconds: the best of a few unless it takes long."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
+
 from layersearch.subtuning.features.blocks import Block, Layout
 from layersearch.subtuning.features.placement import Name, Resident, Wish, victims
 from layersearch.subtuning.features.prefix import Prefix
@@ -95,16 +97,19 @@ class Shelf:
                 return entry
         return None
 
-    def due(self, name: Name, *, asked: int, tick: int) -> bool:
-        """Whether to look for a block, or try to build it, now that `asked` samples are wanted."""
+    def due(self, name: Name, *, tick: int) -> bool:
+        """Whether to look for a block, or try to build it, now that it is asked for."""
         wish = self._wishes.setdefault(name, Wish(since=tick))
         refusal = self._refusals.get(name)
-        wish.uses += asked / self._count(name[1])
         if refusal is None:
             return True
         if wish.uses < refusal.uses and refusal.generation == self._generation:
             return False
         return time.monotonic() >= refusal.until
+
+    def missed(self, name: Name, *, asked: int) -> None:
+        """Notes that so many samples of a block had to be computed."""
+        self._wishes[name].uses += asked / self._count(name[1])
 
     def refuse(self, name: Name, reason: str) -> None:
         """Remembers that a block is not stored for now."""
@@ -136,6 +141,8 @@ class Shelf:
             block.release()
             tier.drop(name)
             return None
+        if tier.shared:
+            block, tier = self._on_device(name, block, tier)
         entry = Entry(name, block, tier, block.nbytes, tick)
         self.entries[name] = entry
         self._refusals.pop(name, None)
@@ -248,6 +255,23 @@ class Shelf:
         except (OSError, MemoryError) as error:
             self._give_up(tier, error)
             return None
+
+    def _on_device(self, name: Name, block: Block, tier: Tier) -> tuple[Block, Tier]:
+        """A copy on the device of a block that processes share, if there is a tier with room."""
+        device = next((other for other in self.tiers if other.name == "device"), None)
+        if device is None:
+            return block, tier
+        count, size = self._count(name[1]), self._prefix.batch_size
+        try:
+            writer = device.create(name, block.layouts, count)
+        except (NoRoom, MemoryError):
+            return block, tier
+        for start in range(0, count, size):
+            writer.write(start, block.load(torch.arange(start, min(start + size, count))))
+        block.release()
+        copy = writer.finish()
+        self._rates.measure(name[0], device.name, copy, count)
+        return copy, device
 
     def _make_room(self, tier: Tier, name: Name, *, saved: float) -> bool:
         nbytes = self._count(name[1]) * sum(layout.nbytes for layout in self.layouts(name[0]))

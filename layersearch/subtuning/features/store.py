@@ -258,19 +258,20 @@ class FeatureStore:
             return self._prefix.run(values, target, cut, count=len(samples))
         self._tick += 1
         if self._policy != "never" and self._coverage(view).rows(samples) is not None:
-            entry = self._stored((cut, view), samples)
+            entry = self._stored((cut, view))
             values = () if entry is None else self._load(entry, samples)
             if values:
                 return values
+            self._shelf.missed((cut, view), asked=len(samples))
         started = time.perf_counter()
         values = self._builder.compute(cut, samples, view)
         self._computing_s += time.perf_counter() - started
         self._misses += 1
         return values
 
-    def _stored(self, name: Name, samples: Tensor) -> Entry | None:
+    def _stored(self, name: Name) -> Entry | None:
         """The block, built now if it is time for that."""
-        if self._shelf.due(name, asked=len(samples), tick=self._tick):
+        if self._shelf.due(name, tick=self._tick):
             with self._lock:
                 if name not in self._entries:
                     self._builder.obtain([name], tick=self._tick)

@@ -25,11 +25,11 @@ class Budget:
                 raise ValueError(f"Budget.{field}: at least 0 ({getattr(self, field)})")
 
 
-class NoRoom(Exception):  # noqa: N818  # an answer, not a failure
+class NoRoom(Exception):  # an answer, not a failure
     """The tier's budget is spent."""
 
 
-class Busy(Exception):  # noqa: N818
+class Busy(Exception):
     """Another process is building this block."""
 
 
@@ -52,6 +52,10 @@ class Tier(Protocol):
     @property
     def name(self) -> TierName:
         """What users call it."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes use its blocks."""
 
     def used(self) -> int:
         """Bytes taken, by all processes that share it."""
@@ -97,6 +101,7 @@ class MemoryTier:
         self, name: TierName, *, budget: int, place: torch.device, device: torch.device
     ) -> None:
         self.name = name
+        self.shared = False
         self._budget = budget
         self._place = place
         self._device = device
