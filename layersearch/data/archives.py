@@ -88,11 +88,8 @@ class ZipFiles:
             self._archive = zipfile.ZipFile(archive)
         except zipfile.BadZipFile as error:
             raise _damaged(archive, error) from error
-        self._members = {
-            _safe(member.filename, archive): member
-            for member in self._archive.infolist()
-            if not _hidden(member.filename)
-        }
+        members = {_safe(member.filename, archive): member for member in self._archive.infolist()}
+        self._members = {name: member for name, member in members.items() if not _hidden(name)}
         self.sizes: Mapping[str, int] = {
             name: member.file_size for name, member in self._members.items()
         }
@@ -168,6 +165,10 @@ def _scan(archive: Path, plain: Path) -> Members:
                     if len(block) < member.size:
                         raise tarfile.ReadError(f"{member.name} is cut short")
                     members[name] = (member.offset_data, member.size, zlib.crc32(block))
+            # Cut off between two members, a tar looks complete but for the zeros at its end.
+            content.seek(max(0, plain.stat().st_size - tarfile.BLOCKSIZE))
+            if content.read().strip(b"\0"):
+                raise tarfile.ReadError("it has no end mark")
     except tarfile.TarError as error:
         raise _damaged(archive, error) from error
     return members

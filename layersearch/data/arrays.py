@@ -260,8 +260,10 @@ def _rgb(images: Tensor, where: str) -> Tensor:
 
 
 def _read_npz(file: Path) -> Mapping[str, Any]:
+    if not zipfile.is_zipfile(file):
+        raise DataError(f"data.path: {file} is no .npz, or is damaged; get or save it again")
     try:
-        with np.load(file, allow_pickle=False) as content:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as content:
             return {key: content[key] for key in content.files}
     except ValueError as error:
         if "pickle" in str(error):
@@ -271,7 +273,7 @@ def _read_npz(file: Path) -> Mapping[str, Any]:
             ) from error
         raise DataError(f"data.path: {file} cannot be read ({error})") from error
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
-        raise DataError(f"data.path: {file} is no .npz, or is damaged ({error})") from error
+        raise DataError(f"data.path: {file} is damaged ({error}); get it again") from error
 
 
 def _read_torch(file: Path) -> Mapping[str, Any]:

@@ -64,7 +64,11 @@ def existing(path: str | Path, *, what: str) -> Path:
 
 def nearest(name: str, names: Sequence[str]) -> str:
     """'; did you mean ...?', or nothing where no name is like it."""
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    written = {other.lower(): other for other in names}
+    close = [
+        written[other]
+        for other in difflib.get_close_matches(name.lower(), list(written), n=3, cutoff=0.5)
+    ]
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 

@@ -44,29 +44,40 @@ def read_torchvision(
     """
     from torchvision import datasets
 
-    known = {
-        entry.lower(): entry
-        for entry in datasets.__all__
-        if issubclass(getattr(datasets, entry), datasets.VisionDataset)
-    }
+    known = {entry.lower(): entry for entry in datasets.__all__ if _is_data_set(datasets, entry)}
     if name is None or name.lower() not in known:
         raise DataError(
             f"data.name: must be a data set of torchvision, such as CIFAR100 ({name!r})"
-            f"{nearest((name or '').lower(), list(known))}"
+            f"{nearest(name or '', list(known.values()))}"
         )
     build = getattr(datasets, known[name.lower()])
     make = _maker(build, known[name.lower()], root, options, download)
-    accepted = inspect.signature(build).parameters
-    if "split" in accepted and "split" not in options and "train" not in accepted:
-        parts = _by_split(make)
-    elif "train" in accepted and "train" not in options:
-        parts = {"train": make(train=True), "test": make(train=False)}
-    else:
-        parts = {"train": make()}
+    try:
+        parts = _parts(make, _accepted(build) - set(options))
+    except ValueError as error:
+        raise DataError(f"data.options: {build.__name__} refuses them ({error})") from error
     source = source_from_datasets(
         parts["train"], parts.get("test"), validation=parts.get("validation"), threads=threads
     )
     return replace(source, published=True)
+
+
+def _is_data_set(datasets: Any, entry: str) -> bool:
+    found = getattr(datasets, entry)
+    return isinstance(found, type) and issubclass(found, datasets.VisionDataset)
+
+
+def _accepted(build: type) -> set[str]:
+    """The names of a constructor's arguments, those that it hands to its base classes too."""
+    names: set[str] = set()
+    for base in build.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        parameters = inspect.signature(vars(base)["__init__"]).parameters
+        names |= set(parameters)
+        if all(p.kind is not inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+            break
+    return names
 
 
 def _maker(
@@ -74,7 +85,7 @@ def _maker(
 ) -> Callable[..., Any]:
     """A function that builds the data set, with problems told as DataError."""
     arguments: dict[str, Any] = dict(options)
-    accepted = inspect.signature(build).parameters
+    accepted = _accepted(build)
     if "root" in accepted:
         arguments.setdefault("root", str(root))
     if "download" in accepted:
@@ -87,7 +98,7 @@ def _maker(
             return build(**arguments, **part)
         except TypeError as error:
             raise DataError(f"data.options: {name} does not take them ({error})") from error
-        except (RuntimeError, OSError, EOFError) as error:
+        except (RuntimeError, OSError, EOFError, ImportError) as error:
             what = "could not be fetched or read" if download else "is not there, complete"
             raise DataError(
                 f"data.name: {name} {what} ({type(error).__name__}: {_one_line(error)}); "
@@ -96,6 +107,15 @@ def _maker(
             ) from error
 
     return make
+
+
+def _parts(make: Callable[..., Any], free: set[str]) -> dict[str, Any]:
+    """The splits, by the constructor's arguments that no option has taken."""
+    if "train" in free:
+        return {"train": make(train=True), "test": make(train=False)}
+    if "split" in free and "train" not in free:
+        return _by_split(make)
+    return {"train": make()}
 
 
 def _by_split(make: Callable[..., Any]) -> dict[str, Any]:
