@@ -4,6 +4,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from layersearch.cli.profile import print_profile
 from layersearch.cli.settings import add_settings
 from layersearch.config import SearchConfig, load_config
 
@@ -79,7 +80,7 @@ def _search(arguments: argparse.Namespace) -> int:
 
     with SearchProgress(quiet=arguments.quiet) as progress:
         result = run_search(config, observers=[progress])
-    return _show(result)
+    return _stopped(result) if result.interrupted else _show(result)
 
 
 def _profile(arguments: argparse.Namespace) -> int:
@@ -89,7 +90,10 @@ def _profile(arguments: argparse.Namespace) -> int:
 
     with SearchProgress(quiet=arguments.quiet) as progress:
         result = run_profile(config, observers=[progress])
-    return _show(result)
+    if result.interrupted:
+        return _stopped(result)
+    print_profile(result.values, result.folder)
+    return DONE
 
 
 def _read(arguments: argparse.Namespace, overrides: list[str]) -> SearchConfig:
@@ -99,14 +103,16 @@ def _read(arguments: argparse.Namespace, overrides: list[str]) -> SearchConfig:
     return config
 
 
+def _stopped(result: "Result") -> int:
+    print(f"layersearch: {result.values['ending']}", file=sys.stderr)
+    return INTERRUPTED
+
+
 def _show(result: "Result") -> int:
     from rich.console import Console
 
     from layersearch.report import summary
 
-    if result.interrupted:
-        print(f"layersearch: {result.values['ending']}", file=sys.stderr)
-        return INTERRUPTED
     Console(highlight=False).print(summary(result.values))
     print(f"\nIn {result.folder}: result.json, the study and the tuned layers.")
     return DONE

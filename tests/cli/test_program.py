@@ -117,9 +117,19 @@ def test_options_are_settings_and_the_last_one_wins(
     assert "strategy: stop set aside: of 'greedy', not of 'tpe'" in capsys.readouterr().err
 
 
-def test_profile_is_a_strategy(build: FakeBuild, yaml: str) -> None:
+def test_profile_is_a_strategy_and_shows_every_unit(
+    build: FakeBuild, yaml: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = [
+        {"subset": [], "mean": 0.8, "stderr": 0.01, "trainable_parameters": 0},
+        {"subset": ["layer1.0"], "mean": 0.9, "stderr": 0.01, "trainable_parameters": 1000},
+    ]
+    build.answer = lambda: FakeResult({**RESULT, "profile": points})
     assert main(["profile", yaml, "-o", "strategy.parts=[single]"]) == 0
     assert build.configs[0].strategy.name == "profile"
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "head alone 0 80.0 ± 1.0% ━" in lines
+    assert f"layer1.0 1,000 90.0 ± 1.0% {'━' * 30}" in lines
 
 
 def test_every_problem_is_one_message_without_a_traceback(
