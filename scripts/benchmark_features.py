@@ -3,9 +3,9 @@
     python scripts/benchmark_features.py --data ../shared/data
 
 Each cut is measured with two stores, one that keeps features and one that never does, epoch by
-epoch in turn, so that both meet the same machine. An epoch trains the stage after the cut and the head
-(AdamW, batches of 50) on features of 1,000 images. The smallest of the repeated epochs counts; the
-epoch that fills the store is shown apart. Prints a table; exits with 1 where the store makes an
+epoch in turn, so that both meet the same machine. An epoch trains the stage after the cut and the
+head (AdamW, batches of 50) on features of 1,000 images. The smallest of the repeated epochs counts;
+the epoch that fills the store is shown apart. Prints a table; exits with 1 where the store makes an
 epoch slower by more than a tenth.
 """
 
@@ -165,7 +165,8 @@ def _epoch(chain: Chain, store: FeatureStore, number: int, options: argparse.Nam
     labels = torch.arange(count, device=options.device) % 10
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
     started = time.perf_counter()
-    for batch in order.split(options.batch_size):  # type: ignore[no-untyped-call]  # torch's is untyped
+    for batch in order.split(options.batch_size):  # type: ignore[no-untyped-call]  # torch's is
+    untyped
         values = store.values(number, batch, 0)
         for stage in suffix:
             values = stage(*values)

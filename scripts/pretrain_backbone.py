@@ -4,8 +4,8 @@
     python scripts/pretrain_backbone.py path/to/cifar10   # train/<class>/*, test/<class>/*
 
 Writes layersearch/backbones/pretrained/<name>.safetensors and prints the figures of its model card.
-The recipe is a plain one (SGD with Nesterov momentum, one cycle, padded crops and flips, bf16 autocast);
-24 epochs of ResNet-14 take about half an hour on one CPU core with AMX.
+The recipe is a plain one (SGD with Nesterov momentum, one cycle, padded crops and flips, bf16
+autocast); 24 epochs of ResNet-14 take about half an hour on one CPU core with AMX.
 """
 
 import argparse

@@ -22,7 +22,9 @@ class Subset:
         object.__setattr__(self, "_members", frozenset(self.names))
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a Subset cannot be changed; make a new one instead of setting {name}")
+        raise AttributeError(
+            f"a Subset cannot be changed; make a new one instead of setting {name}"
+        )
 
     def __reduce__(self) -> tuple[type["Subset"], tuple[tuple[str, ...]]]:
         return (Subset, (self.names,))

@@ -1,1 +1,43 @@
-"""TODO one line."""
+"""One trial: what tuning a unit means, training from cached features, evaluation."""
+
+from layersearch.subtuning.features import Budget, FeatureStore
+from layersearch.subtuning.final import BASELINES, Contender, Verdict, contenders, judge
+from layersearch.subtuning.head import HeadFitter
+from layersearch.subtuning.job import (
+    JobFactory,
+    Materials,
+    SubtuningJob,
+    feature_store,
+    known_costs,
+    open_workplace,
+)
+from layersearch.subtuning.network import TunedNetwork, first_tuned
+from layersearch.subtuning.recipe import HeadRecipe, Recipe, recipe_from
+from layersearch.subtuning.training import Workplace, evaluate, train
+from layersearch.subtuning.trial import subtune
+
+__all__ = [
+    "BASELINES",
+    "Budget",
+    "Contender",
+    "FeatureStore",
+    "HeadFitter",
+    "HeadRecipe",
+    "JobFactory",
+    "Materials",
+    "Recipe",
+    "SubtuningJob",
+    "TunedNetwork",
+    "Verdict",
+    "Workplace",
+    "contenders",
+    "evaluate",
+    "feature_store",
+    "first_tuned",
+    "judge",
+    "known_costs",
+    "open_workplace",
+    "recipe_from",
+    "subtune",
+    "train",
+]

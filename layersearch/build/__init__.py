@@ -1,0 +1,20 @@
+"""The composition root: from a description to a finished search. Nothing below knows the config."""
+
+from layersearch.build.api import search
+from layersearch.build.exporting import export
+from layersearch.build.given import Given
+from layersearch.build.profiling import run_profile
+from layersearch.build.result import Result
+from layersearch.build.search import run_search
+from layersearch.build.units import UnitListing, describe_units
+
+__all__ = [
+    "Given",
+    "Result",
+    "UnitListing",
+    "describe_units",
+    "export",
+    "run_profile",
+    "run_search",
+    "search",
+]

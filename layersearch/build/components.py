@@ -1,0 +1,302 @@
+"""From a description to the parts of a search: the only code that knows the config and the classes.
+
+Everything that can be wrong with a description is found here, before any training starts.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from layersearch.backbones import Backbone, Chain, backbone_from_module, build_chain, load_backbone
+from layersearch.build.given import Given
+from layersearch.config import GIVEN, SearchConfig
+from layersearch.data import (
+    Augmentation,
+    DataSplits,
+    load_data,
+    splits_from_dataset,
+    splits_from_tensors,
+)
+from layersearch.errors import ConfigError, DataError, Problem
+from layersearch.objectives import Objective, make_objective
+from layersearch.space import Bounds, SearchSpace
+from layersearch.subtuning import Budget, HeadRecipe, Materials, Recipe, known_costs
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Components:
+    """The parts of a search, checked and ready; nothing has been trained."""
+
+    config: SearchConfig
+    materials: Materials
+    chain: Chain  # on the CPU, for names, sizes and costs
+    space: SearchSpace
+    objective: Objective
+    fingerprint: Mapping[str, Any]
+
+
+def build_components(config: SearchConfig, given: Given) -> Components:
+    """Loads backbone and data and builds the space.
+
+    Raises:
+        LayersearchError: whatever is wrong, in one message: the field, the value, the remedy.
+    """
+    objective = build_objective(config, given)
+    recipe = build_recipe(config)
+    data = build_data(config, given)
+    backbone = build_backbone(config, given, data)
+    units = unit_choices(config)
+    cache = config.execution.cache
+    folder = Path(config.study.directory) / config.study_name
+    chain = build_chain(backbone, **units)
+    augmentation = build_augmentation(config)
+    fingerprint = {
+        "backbone": {
+            "name": backbone.name,
+            "weights_hash": backbone.weights_hash,
+            "preprocessing": _plain(backbone.preprocessing),
+        },
+        "data": data.describe(),
+        "recipe": _recipe_description(config),
+        "objective": objective.describe(),
+        "seed": config.seed,
+    }
+    materials = Materials(
+        backbone=backbone,
+        units=units,
+        data=data,
+        augmentation=augmentation,
+        views=_views(config, augmentation),
+        recipe=recipe,
+        objective=objective,
+        seed=config.seed,
+        cache=Budget(
+            device_bytes=cache.device,
+            host_bytes=cache.host,
+            disk_bytes=cache.disk,
+        ),
+        cache_directory=Path(cache.directory) if cache.directory else folder / "features",
+        cache_key=_key([fingerprint["backbone"], data.train.digest, _plain(augmentation), units,
+                        config.seed]),
+    )  # fmt: skip
+    classes = len(data.classes)
+    space = SearchSpace(
+        chain.units,
+        bounds=Bounds(
+            min_units=config.space.min_units,
+            max_units=config.space.max_units,
+            always=config.space.always,
+            never=config.space.never,
+            contiguous=config.space.contiguous,
+        ),
+        limits=objective.limits,
+        costs=lambda subset: known_costs(chain, subset, classes, materials),
+    )
+    fingerprint["space"] = space.describe()
+    return Components(
+        config=config,
+        materials=materials,
+        chain=chain,
+        space=space,
+        objective=objective,
+        fingerprint=fingerprint,
+    )
+
+
+def unit_choices(config: SearchConfig) -> dict[str, Any]:
+    """What `build_chain` is told about units."""
+    section = config.space
+    return {
+        "granularity": section.granularity,
+        "kinds": section.kinds,
+        "patterns": None
+        if section.units is None
+        else {k: list(v) for k, v in section.units.items()},
+        "exclude": section.exclude,
+    }
+
+
+def build_objective(config: SearchConfig, given: Given) -> Objective:
+    """The metric, its direction and the constraints."""
+    if len(config.objective.metric) > 1:
+        names = ", ".join(config.objective.metric)
+        raise ConfigError(
+            [
+                Problem(
+                    where="objective.metric",
+                    what=f"one metric can be searched for at a time, got {names}",
+                    remedy="name one of them",
+                )
+            ]
+        )
+    metric: Any = given.metric if given.metric is not None else config.objective.metric[0]
+    direction = config.objective.direction
+    return make_objective(
+        metric,
+        direction=None if direction is None else direction[0],
+        constraints={
+            name: {"max": limit.max} for name, limit in config.objective.constraints.items()
+        },
+    )
+
+
+def build_recipe(config: SearchConfig) -> Recipe:
+    """The recipe; a number that is searched has the first or lowest of its values until then."""
+    section = config.recipe
+    plain = section.model_dump(exclude={"augmentation", "head", *section.searched})
+    for name, searched in section.searched.items():
+        values = searched.model_dump()
+        plain[name] = values["choices"][0] if "choices" in values else values["low"]
+    return Recipe(**plain, head=HeadRecipe(depth=section.head.depth, start=section.head.start))
+
+
+def build_augmentation(config: SearchConfig) -> Augmentation:
+    """How training images vary."""
+    section = config.recipe.augmentation
+    return Augmentation(
+        crop=section.crop, flip=section.flip, random_resized_crop=section.random_resized_crop
+    )
+
+
+def build_backbone(config: SearchConfig, given: Given, data: DataSplits | None) -> Backbone:
+    """The pretrained network, the user's own module or one by name."""
+    section = config.backbone
+    if isinstance(given.backbone, Backbone):
+        return given.backbone
+    if given.backbone is not None:
+        side = section.input_size or 224
+        size = (side, side)
+        if section.input_size is None and data is not None and data.train.images.ndim == 4:
+            height, width = data.train.images.shape[-2:]
+            size = (height, width)
+        return backbone_from_module(
+            given.backbone,
+            input_size=size,
+            mean=section.mean or (0.0, 0.0, 0.0),
+            std=section.std or (1.0, 1.0, 1.0),
+            head=section.head,
+        )
+    weights = section.weights
+    if weights is not None and config.find(weights).is_file():
+        weights = str(config.find(weights))
+    return load_backbone(
+        section.name,
+        weights=weights,
+        input_size=section.input_size,
+        factory_args=section.arguments,
+        head=section.head,
+        mean=section.mean,
+        std=section.std,
+    )
+
+
+def build_data(config: SearchConfig, given: Given) -> DataSplits:
+    """Training samples, folds and the sealed test split."""
+    section = config.data
+    sizes: dict[str, Any] = {
+        "train_samples": section.train_samples,
+        "samples_per_class": section.samples_per_class,
+        "test_samples": section.test_samples,
+        "folds": section.folds,
+        "holdout": section.holdout,
+        "seed": config.seed,
+    }
+    if isinstance(given.data, DataSplits):
+        return given.data
+    if isinstance(given.data, (tuple, list)) and all(torch.is_tensor(t) or hasattr(t, "__array__")
+                                                     for t in given.data):  # fmt: skip
+        return splits_from_tensors(*(torch.as_tensor(part) for part in given.data), **sizes)
+    if isinstance(given.data, (tuple, list)):
+        return splits_from_dataset(*given.data, image_size=section.image_size, **sizes)
+    if given.data is not None:
+        return splits_from_dataset(given.data, image_size=section.image_size, **sizes)
+    if section.source == GIVEN:
+        raise DataError(
+            "data: this search was made from Python objects; give them to search() again"
+        )
+    return load_data(
+        section.source,
+        path=None if section.path is None else config.find(section.path),
+        name=section.name,
+        options=section.options,
+        download=section.download,
+        image_size=section.image_size,
+        **sizes,
+    )
+
+
+def worker_devices(config: SearchConfig) -> list[str]:
+    """The devices that workers are given in turn.
+
+    Raises:
+        ConfigError: a device that this machine does not have, or too few of them.
+    """
+    section = config.execution
+    devices = _devices(section.device)
+    room = len(devices) * section.workers_per_device
+    if devices[0] != "cpu" and section.workers > room:
+        raise ConfigError(
+            [
+                Problem(
+                    where="execution.workers",
+                    what=f"{len(devices)} GPUs take {room} workers, got {section.workers}",
+                    remedy="raise execution.workers_per_device for several workers a GPU",
+                )
+            ]
+        )
+    return devices
+
+
+def _devices(names: tuple[str, ...]) -> list[str]:
+    if names == ("auto",):
+        count = torch.cuda.device_count()
+        return [f"cuda:{index}" for index in range(count)] or ["cpu"]
+    if names == ("cuda",):
+        names = tuple(f"cuda:{index}" for index in range(torch.cuda.device_count())) or names
+    for name in names:
+        _check_device(name)
+    return list(names)
+
+
+def _check_device(name: str) -> None:
+    kind, _, index = name.partition(":")
+    there = {
+        "cpu": True,
+        "mps": torch.backends.mps.is_available(),
+        "cuda": torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count(),
+    }
+    if not there[kind]:
+        count = torch.cuda.device_count()
+        raise ConfigError(
+            [
+                Problem(
+                    where="execution.device",
+                    what=f"{name} is not on this machine, which has {count} GPUs",
+                    remedy="use auto or cpu",
+                )
+            ]
+        )
+
+
+def _views(config: SearchConfig, augmentation: Augmentation) -> int | None:
+    """One view is enough where views do not differ."""
+    return 1 if augmentation == Augmentation() else config.recipe.augmentation.views
+
+
+def _recipe_description(config: SearchConfig) -> dict[str, Any]:
+    described: dict[str, Any] = config.recipe.model_dump(mode="json")
+    return described
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(vars(value) if hasattr(value, "__dict__") else value, default=str))
+
+
+def _key(parts: list[Any]) -> str:
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

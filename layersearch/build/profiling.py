@@ -1,0 +1,45 @@
+"""The finetuning profile of a backbone and a task: `layersearch profile`."""
+
+from collections.abc import Sequence
+
+from layersearch.build.conclusion import draw_profile, known_so_far
+from layersearch.build.given import NOTHING_GIVEN, Given
+from layersearch.build.result import Result
+from layersearch.build.search import run_to_end, study_folder
+from layersearch.config import SearchConfig
+from layersearch.execution import Observer
+from layersearch.report import write_result
+
+PROFILE = "profile.json"
+
+
+def run_profile(
+    config: SearchConfig,
+    *,
+    given: Given = NOTHING_GIVEN,
+    observers: Sequence[Observer] = (),
+) -> Result:
+    """Scores single units, runs of them and pairs, and draws the profile; nothing is retrained.
+
+    Writes `profile.json` (as result.json, without `test`), `profile.png` and `profile.svg` into the
+    study's folder. The test split stays sealed.
+
+    Args:
+        config: the description; its strategy is `profile`.
+        given: objects of the user's in place of names.
+        observers: are told what happens.
+
+    Raises:
+        LayersearchError: what a user can mend.
+    """
+    finished = run_to_end(config, given=given, observers=observers)
+    folder = study_folder(config)
+    history = finished.run.history
+    values = known_so_far(finished, history, finished.proposing.answer(history))
+    if finished.run.interrupted:
+        return Result(values={**values, "interrupted": True}, folder=folder)
+    for path in draw_profile(finished.parts, history, folder):
+        for observer in observers:
+            observer.message(f"drew {path}")
+    write_result(folder / PROFILE, values)
+    return Result(values=values, folder=folder)

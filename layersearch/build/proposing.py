@@ -1,0 +1,126 @@
+"""What proposes the subsets of a search: a strategy or a sampler, with its options and pruner."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.pruners import BasePruner
+
+from layersearch.build.given import Given
+from layersearch.config import CustomConfig, SamplerConfig, SearchConfig
+from layersearch.space import History, SearchSpace, Subset
+from layersearch.strategies import Greedy, Ledger, Queued, Strategy, paired_gain
+from layersearch.strategies.options import imported
+from layersearch.strategies.optuna_adapter import (
+    StrategySampler,
+    SubsetSampler,
+    make_pruner,
+    make_search_sampler,
+)
+from layersearch.study import history
+
+_COMMON = {"name", "trials", "enqueue", "pruner", "options"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Proposing:
+    """The study's sampler and pruner."""
+
+    sampler: StrategySampler | SubsetSampler
+    pruner: BasePruner
+
+    def answer(self, trials: History) -> Subset | None:
+        """The subset that the search chooses, of what has been tried."""
+        return self.sampler.answer(trials)
+
+    def rounds(self, trials: History, *, sign: float = 1.0) -> list[dict[str, Any]]:
+        """The path of a greedy search, round by round, as plain values; empty for the others.
+
+        Args:
+            trials: the study's.
+            sign: -1 where the study minimises: scores are given in its own direction.
+        """
+        greedy = _greedy(self.sampler)
+        if greedy is None:
+            return []
+        ledger = Ledger(trials, max_failures=greedy.max_failures)
+        found = []
+        for played in greedy.survey(ledger):
+            if not played.complete or played.winner is None:
+                break
+            record = ledger.scores[played.winner]
+            base = None if played.base is None else ledger.scores.get(played.base)
+            gain = None if base is None else paired_gain(record, base)
+            found.append(
+                {
+                    "base": None if played.base is None else list(played.base),
+                    "subset": list(played.winner),
+                    "score": sign * ledger.score(played.winner),
+                    "stderr": record.stderr,
+                    "gain": None if gain is None else gain.mean,
+                    "gain_stderr": None if gain is None else gain.stderr,
+                    "accepted": played.chosen == played.winner,
+                    "candidates": len(played.candidates),
+                    "stop": played.stop,
+                }
+            )
+        return found
+
+
+def build_proposing(config: SearchConfig, given: Given, space: SearchSpace) -> Proposing:
+    """The sampler and the pruner that the description, or the user's objects, stand for.
+
+    Raises:
+        ConfigError: an unknown name, option or subset to try first.
+        SpaceError: the strategy has nothing to try.
+    """
+    section = config.strategy
+    enqueue = [space.subset(names) for names in section.enqueue]
+    name: Any = given.strategy if given.strategy is not None else section.name
+    options: Mapping[str, Any]
+    if isinstance(section, SamplerConfig | CustomConfig):
+        options = section.options
+    else:
+        options = section.model_dump(exclude=_COMMON, exclude_none=True)
+    if given.strategy is None and isinstance(section, CustomConfig):
+        name, options = _own(section, space)
+    sampler = make_search_sampler(
+        name,
+        options,
+        space=space,
+        seed=config.seed,
+        read_history=history,
+        recipe={n: _range(value) for n, value in config.recipe.searched.items()},
+        enqueue=enqueue,
+        max_failures=config.execution.max_failures,
+    )
+    pruner = section.pruner
+    return Proposing(
+        sampler=sampler,
+        pruner=make_pruner(given.pruner)
+        if given.pruner is not None
+        else make_pruner(None if pruner is None else pruner.name, pruner.options if pruner else {}),
+    )
+
+
+def _own(section: CustomConfig, space: SearchSpace) -> tuple[Any, Mapping[str, Any]]:
+    """'package.module:callable': a strategy made from the space, or a sampler made from options."""
+    make = imported(section.name, where="strategy.name")
+    if isinstance(make, type) and hasattr(make, "propose"):
+        return make(space, **section.options), {}
+    return section.name, section.options
+
+
+def _range(value: Any) -> dict[str, Any]:
+    """A searched recipe number as {low, high, log} or {choices}."""
+    plain: dict[str, Any] = value.model_dump()
+    if "choices" in plain:
+        plain["choices"] = list(plain["choices"])
+    return plain
+
+
+def _greedy(sampler: StrategySampler | SubsetSampler) -> Greedy | None:
+    strategy: Strategy | None = getattr(sampler, "strategy", None)
+    if isinstance(strategy, Queued):
+        strategy = strategy.strategy
+    return strategy if isinstance(strategy, Greedy) else None

@@ -1,0 +1,155 @@
+"""A whole search: parts, study, trials, the winner's retraining, files."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from layersearch.build.components import (
+    Components,
+    build_components,
+    worker_devices,
+)
+from layersearch.build.conclusion import Trials, conclude
+from layersearch.build.given import NOTHING_GIVEN, Given
+from layersearch.build.proposing import build_proposing
+from layersearch.build.result import Result
+from layersearch.config import SearchConfig
+from layersearch.errors import ConfigError, Problem
+from layersearch.execution import (
+    Budgets,
+    Observer,
+    local_pool,
+    make_places,
+)
+from layersearch.execution import run_search as run_trials
+from layersearch.space import Subset
+from layersearch.strategies.optuna_adapter import claimed, recipe_numbers
+from layersearch.study import OpenStudy, open_study
+from layersearch.study.lease import seconds_driven
+from layersearch.subtuning import JobFactory, known_costs
+
+
+def run_search(
+    config: SearchConfig,
+    *,
+    given: Given = NOTHING_GIVEN,
+    observers: Sequence[Observer] = (),
+) -> Result:
+    """Searches, retrains the winner and writes `runs/<study>/`.
+
+    Running it again resumes: what has been trained is not trained again.
+
+    Args:
+        config: the description.
+        given: objects of the user's in place of names.
+        observers: are told what happens.
+
+    Raises:
+        LayersearchError: what a user can mend; see `layersearch.errors`.
+        KeyboardInterrupt: interrupted twice.
+    """
+    ended = run_to_end(config, given=given, observers=observers)
+    return conclude(ended, observers=observers)
+
+
+def run_to_end(
+    config: SearchConfig,
+    *,
+    given: Given = NOTHING_GIVEN,
+    observers: Sequence[Observer] = (),
+) -> Trials:
+    """Runs the trials of a search without retraining its winner.
+
+    Raises:
+        LayersearchError: as `run_search`.
+    """
+    if config.execution.runner != "local":
+        raise ConfigError(
+            [
+                Problem(
+                    where="execution.runner",
+                    what=f"must be local in this version, got {config.execution.runner}",
+                    remedy="use execution.workers for several processes of this machine",
+                )
+            ]
+        )
+    devices = worker_devices(config)
+    parts = build_components(config, given)
+    proposing = build_proposing(config, given, parts.space)
+    for note in parts.materials.data.notes:
+        _say(observers, note)
+    started = time.monotonic()
+    with open_study(
+        config.study_name,
+        storage=config.study.storage,
+        directory=config.study.directory,
+        directions=(parts.objective.direction,),
+        sampler=proposing.sampler,
+        pruner=proposing.pruner,
+        fingerprint=parts.fingerprint,
+        join=config.study.join,
+    ) as opened:
+        factory = JobFactory(parts.materials)
+        pool = local_pool(
+            config.execution.workers,
+            devices=devices,
+            threads=config.execution.threads,
+            trial_timeout=config.execution.trial_timeout,
+            log_directory=study_folder(config),
+        )
+        run = run_trials(
+            opened,
+            factory,
+            pool=pool,
+            claimed=claimed,
+            recipe=recipe_numbers,
+            costs=lambda subset: _costs(parts, subset),
+            why_not=parts.space.why_not,
+            budgets=_budgets(config, parts),
+            max_failures=config.execution.max_failures,
+            observers=observers,
+        )
+        seconds = _seconds(opened, since=started)
+    return Trials(
+        parts=parts,
+        proposing=proposing,
+        run=run,
+        factory=factory,
+        place=make_places(1, devices=devices[:1])[0],
+        folder=study_folder(config),
+        seconds=seconds,
+    )
+
+
+def study_folder(config: SearchConfig) -> Path:
+    """Where a search writes: `runs/<study>`."""
+    return Path(config.study.directory) / config.study_name
+
+
+def _budgets(config: SearchConfig, parts: Components) -> Budgets:
+    section = config.execution.budget
+    folds = len(parts.materials.data.folds)
+    return Budgets(
+        trials=config.strategy.trials,
+        seconds=section.seconds,
+        trainings=section.trainings,
+        epochs=section.epochs,
+        trainings_per_trial=folds,
+        epochs_per_trial=folds * parts.materials.recipe.epochs,
+    )
+
+
+def _costs(parts: Components, subset: Subset) -> dict[str, float]:
+    classes = len(parts.materials.data.classes)
+    return known_costs(parts.chain, subset, classes, parts.materials)
+
+
+def _seconds(opened: OpenStudy, *, since: float) -> float:
+    """Seconds in which a driver worked on the study, over all its runs."""
+    driven = seconds_driven(opened.study.user_attrs, now=time.time(), token=opened.lease.token)
+    return max(driven, time.monotonic() - since)
+
+
+def _say(observers: Sequence[Observer], text: str) -> None:
+    for observer in observers:
+        observer.message(text)

@@ -1,0 +1,158 @@
+"""What the chosen subset is worth on the test split, retrained on all training samples.
+
+The baselines are trained in the same way: the linear probe (no unit tuned), full finetuning (all
+units, head started at random, as in the paper) and LP-FT (all units, head started from the linear
+probe; Kumar et al. 2022, arXiv 2202.10054).
+"""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from layersearch.objectives import Objective, step_multiply_adds, training_flops
+from layersearch.space import Subset, derive_seed
+from layersearch.subtuning.features import FeatureStore
+from layersearch.subtuning.recipe import HeadRecipe, Recipe
+from layersearch.subtuning.training import Workplace, evaluate, train
+
+BASELINES = ("linear_probe", "full_finetune", "lp_ft")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """A subset and recipe to retrain and test under a name."""
+
+    name: str
+    subset: Subset
+    recipe: Recipe
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Verdict:
+    """The test scores of one contender, a seed each; N: test samples."""
+
+    name: str
+    subset: Subset
+    scores: tuple[float, ...]
+    logits: tuple[Tensor, ...]  # (N, C) float32 on the CPU, a seed each
+    tuned: Mapping[str, Tensor]  # of the first seed: tuned parameters, norm buffers, head
+    epochs: int  # of one retraining
+    flops: float  # of one retraining
+    seconds: float  # of one retraining, the mean over seeds
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds."""
+        return statistics.fmean(self.scores)
+
+    @property
+    def stderr(self) -> float:
+        """Standard error of the mean over the seeds; NaN for a single one.
+
+        It tells how much retraining matters, not how much the choice of test samples does.
+        """
+        if len(self.scores) < 2:
+            return math.nan
+        return statistics.stdev(self.scores) / math.sqrt(len(self.scores))
+
+
+def contenders(
+    chosen: Subset,
+    recipe: Recipe,
+    *,
+    everything: Subset,
+    baselines: Sequence[str] = BASELINES,
+    depth: int | None = None,
+) -> list[Contender]:
+    """The chosen subset and the baselines asked for, each with its recipe.
+
+    Args:
+        chosen: what the search found.
+        recipe: of the search, with the sampled numbers if there were any.
+        everything: all units of the backbone.
+        baselines: names out of BASELINES.
+        depth: of the baselines' heads; None: as in the recipe.
+    """
+    depth = recipe.head.depth if depth is None else depth
+    random_head = replace(recipe, head=HeadRecipe(depth=depth, start="random"))
+    fitted_head = replace(recipe, head=HeadRecipe(depth=depth, start="linear_probe"))
+    known = {
+        "linear_probe": Contender(name="linear_probe", subset=Subset(), recipe=recipe),
+        "full_finetune": Contender(name="full_finetune", subset=everything, recipe=random_head),
+        "lp_ft": Contender(name="lp_ft", subset=everything, recipe=fitted_head),
+    }
+    first = Contender(name="chosen", subset=chosen, recipe=recipe)
+    return [first, *(known[name] for name in baselines)]
+
+
+def judge(
+    workplace: Workplace,
+    contender: Contender,
+    *,
+    samples: Tensor,
+    test: FeatureStore,
+    test_labels: Tensor,
+    objective: Objective,
+    seeds: int,
+    seed: int,
+    after_seed: Callable[[str, int, float], None] | None = None,
+) -> Verdict:
+    """Retrains a contender `seeds` times on the samples (n,) and scores it on the test split.
+
+    Seeds are shared between contenders: run s of one meets the batches and the head of run s of
+    another.
+
+    Args:
+        workplace: backbone, training features and labels.
+        contender: what to train.
+        samples: indices of the training samples.
+        test: features of the test images, in float32: what a saved task will compute.
+        test_labels: (N,) int64 on the CPU.
+        objective: gives the score.
+        seeds: retrainings.
+        seed: of the whole search.
+        after_seed: called with the contender's name, the number of the run and its score.
+    """
+    everything = torch.arange(len(test_labels))
+    scores: list[float] = []
+    logits: list[Tensor] = []
+    seconds: list[float] = []
+    tuned: Mapping[str, Tensor] = {}
+    for number in range(seeds):
+        started = time.perf_counter()
+        network = train(
+            workplace,
+            contender.subset,
+            samples,
+            contender.recipe,
+            seed=derive_seed(seed, "final", number),
+        )
+        seconds.append(time.perf_counter() - started)
+        logits.append(
+            evaluate(network, test, everything, device=workplace.device, precision="fp32")
+        )
+        scores.append(objective.score(logits[-1], test_labels, subset=contender.subset))
+        if number == 0:
+            tuned = {name: value.cpu() for name, value in network.tuned_state().items()}
+        if after_seed is not None:
+            after_seed(contender.name, number, scores[-1])
+    recipe, chain = contender.recipe, workplace.chain
+    return Verdict(
+        name=contender.name,
+        subset=contender.subset,
+        scores=tuple(scores),
+        logits=tuple(logits),
+        tuned=tuned,
+        epochs=recipe.epochs,
+        flops=training_flops(
+            step_multiply_adds(contender.subset, chain.units, stages=chain.multiply_adds),
+            samples=len(samples),
+            epochs=recipe.epochs,
+        ),
+        seconds=statistics.fmean(seconds),
+    )

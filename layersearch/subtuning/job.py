@@ -1,0 +1,237 @@
+"""What a worker does: it sets up backbone, data and features once, then runs trials.
+
+`Materials` is all that a worker needs; it can be pickled, and holds the backbone and the training
+samples but never the test split.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from layersearch.backbones import Backbone, Chain, build_chain
+from layersearch.data import Augmentation, DataSplits, Views
+from layersearch.errors import ObjectiveError
+from layersearch.objectives import Objective, Outcome, subset_costs
+from layersearch.space import Subset
+from layersearch.space.trial import (
+    Proposal,
+    Reporter,
+    TrialResult,
+    WorkerPlace,
+    pack_correct,
+)
+from layersearch.subtuning.features import Budget, FeatureStore
+from layersearch.subtuning.head import HeadFitter
+from layersearch.subtuning.recipe import Precision, Recipe, resolve_precision
+from layersearch.subtuning.training import Workplace
+from layersearch.subtuning.trial import subtune
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Materials:
+    """Everything that decides what a trial gives, and where it may keep features."""
+
+    backbone: Backbone
+    units: Mapping[str, Any]  # arguments of build_chain: granularity, kinds, patterns, exclude
+    data: DataSplits
+    augmentation: Augmentation
+    views: int | None  # distinct augmentation views; None: a new one every epoch
+    recipe: Recipe
+    objective: Objective
+    seed: int
+    cache: Budget = field(default_factory=Budget)
+    cache_directory: Path | None = None  # for feature files that the workers of a node share
+    cache_key: str = ""  # changes whenever features would
+
+
+class JobFactory:
+    """Makes the job of one worker; it travels to worker processes without what it made here."""
+
+    def __init__(self, materials: Materials) -> None:
+        self.materials = materials
+        self.workplace: Workplace | None = None  # of the job made last in this process
+
+    def __call__(self, place: WorkerPlace) -> Callable[[Proposal, Reporter], TrialResult]:
+        """Loads everything onto the worker's place; raises what `open_workplace` raises."""
+        job = SubtuningJob(self.materials, place)
+        self.workplace = job.workplace
+        return job
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"materials": self.materials, "workplace": None}
+
+
+class SubtuningJob:
+    """Runs the trials of one worker.
+
+    Raises:
+        BackboneError: the backbone cannot be cut.
+        RecipeError: the device cannot train as the recipe says.
+    """
+
+    def __init__(self, materials: Materials, place: WorkerPlace) -> None:
+        self.materials = materials
+        self.workplace = open_workplace(materials, place)
+
+    def __call__(self, proposal: Proposal, report: Reporter) -> TrialResult:
+        """Trains and scores one subset."""
+        materials = self.materials
+        prefix_before = self._prefix_flops()
+        outcome = subtune(
+            self.workplace,
+            proposal.subset,
+            materials.data,
+            materials.recipe.with_numbers(proposal.recipe),
+            report,
+            objective=materials.objective,
+            seed=materials.seed,
+        )
+        costs = known_costs(
+            self.workplace.chain, proposal.subset, self.workplace.classes, materials
+        )
+        spent = dict(outcome.costs)
+        spent["flops"] += self._prefix_flops() - prefix_before
+        return _result(replace(outcome, costs={**costs, **spent}), materials.objective)
+
+    def _prefix_flops(self) -> float:
+        """FLOPs that this worker has spent on frozen prefixes."""
+        return 2.0 * float(self.workplace.features.statistics()["multiply_adds"])
+
+
+def open_workplace(materials: Materials, place: WorkerPlace) -> Workplace:
+    """Puts backbone, labels and features on a worker's device."""
+    device = torch.device(place.device)
+    if device.type == "cpu":
+        torch.set_num_threads(place.threads)
+    recipe = materials.recipe
+    precision = resolve_precision(recipe.precision, device)
+    chain = frozen_chain(materials, device)
+    features = feature_store(
+        materials,
+        chain,
+        materials.data.train.images,
+        device=device,
+        precision=precision,
+        share=place.workers_on_node > 1,
+        workers_on_device=place.workers_on_device,
+    )
+    return Workplace(
+        chain=chain,
+        features=features,
+        labels=materials.data.train.labels.to(device),
+        classes=len(materials.data.classes),
+        device=device,
+        precision=precision,
+        views=materials.views,
+        heads=HeadFitter(chain, device=device),
+    )
+
+
+def frozen_chain(materials: Materials, device: torch.device) -> Chain:
+    """The backbone on the device, cut at its units, frozen and in eval mode."""
+    network = materials.backbone.network.to(device)
+    if _lay_channels_last(materials):
+        network = network.to(memory_format=torch.channels_last)
+    network.requires_grad_(False)
+    network.eval()
+    return build_chain(replace(materials.backbone, network=network), **materials.units)
+
+
+def feature_store(
+    materials: Materials,
+    chain: Chain,
+    images: Tensor,
+    *,
+    device: torch.device,
+    precision: Precision,
+    share: bool = False,
+    workers_on_device: int = 1,
+    part: str = "train",
+) -> FeatureStore:
+    """The feature cache over some images of the task.
+
+    Args:
+        materials: preprocessing, augmentation and budgets.
+        chain: the backbone on the device.
+        images: uint8 (N, C, H, W) or float (N, ...), on the host.
+        device: to train on.
+        precision: of the forward pass.
+        share: whether other workers of this node use the same features.
+        workers_on_device: they divide the device's part of the budget.
+        part: 'train' or 'test': two parts never share a file.
+    """
+    preprocessing = materials.backbone.preprocessing
+    views = Views(
+        seed=materials.seed,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+        input_size=preprocessing.input_size,
+        augmentation=materials.augmentation,
+        views=materials.views,
+        channels_last=_lay_channels_last(materials),
+    )
+    budget = replace(
+        materials.cache, device_bytes=materials.cache.device_bytes // max(1, workers_on_device)
+    )
+    return FeatureStore(
+        chain,
+        images,
+        views,
+        device=device,
+        precision=precision,
+        channels_last=_lay_channels_last(materials),
+        budget=budget,
+        directory=materials.cache_directory if share else None,
+        key=f"{materials.cache_key}-{part}-{precision}",
+    )
+
+
+def known_costs(
+    chain: Chain, subset: Subset, classes: int, materials: Materials
+) -> dict[str, float]:
+    """What a subset costs, known before any training; see `objectives.costs`."""
+    buffers = {name: buffer.numel() for name, buffer in materials.backbone.network.named_buffers()}
+    return subset_costs(
+        subset,
+        chain.units,
+        stages=chain.multiply_adds,
+        head_parameters=head_parameters(chain.head_features, classes, materials.recipe.head.depth),
+        buffers={unit.name: sum(buffers.get(n, 0) for n in unit.buffers) for unit in chain.units},
+    )
+
+
+def head_parameters(features: int, classes: int, depth: int) -> int:
+    """Values in a head: (depth - 1) bias-free square layers and a linear one with a bias."""
+    return (depth - 1) * features * features + features * classes + classes
+
+
+def _lay_channels_last(materials: Materials) -> bool:
+    """Whether images are laid out (N, H, W, C) in memory, which convolutions run faster on."""
+    wanted = materials.recipe.channels_last
+    if wanted != "auto":
+        return wanted and materials.data.train.images.ndim == 4
+    convolutions = any(
+        isinstance(module, torch.nn.Conv2d) for module in materials.backbone.network.modules()
+    )
+    return convolutions and materials.data.train.images.ndim == 4
+
+
+def _result(outcome: Outcome, objective: Objective) -> TrialResult:
+    judged = objective.evaluate(outcome)
+    if not all(math.isfinite(value) for value in judged.values):
+        raise ObjectiveError(f"{objective.name}: gave {judged.values}; a score must be finite")
+    correct = objective.correct(outcome.logits, outcome.targets)
+    return TrialResult(
+        values=judged.values,
+        stderr=judged.stderr,
+        fold_scores=outcome.fold_scores,
+        correct=None if correct is None else pack_correct(correct),
+        count=0 if correct is None else len(correct),
+        costs=outcome.costs,
+        constraints=judged.constraints,
+    )

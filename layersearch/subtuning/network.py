@@ -1,0 +1,176 @@
+"""The network of one trial: the stages from the first tuned unit on, with its own units and head.
+
+Everything frozen is shared with the backbone; only tuned units and the head are copied. Frozen
+modules stay in eval mode whatever anyone calls: their BatchNorm statistics belong to the pretrained
+weights (paper, section 2).
+"""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from layersearch.backbones import Chain, Values, clone_stage
+from layersearch.space import Subset, Unit, derive_seed
+from layersearch.subtuning.recipe import Recipe
+
+
+class TunedNetwork(nn.Module):
+    """Stages `first` ... of a chain: `forward` takes the values at that cut, gives class scores.
+
+    Args:
+        chain: the backbone, left as it is.
+        subset: the units to tune; they are copied. Empty: the head alone.
+        head: the new classifier, used as it is (not copied).
+        recipe: how units start, and what their norms do.
+        seed: decides re-initialised units; equal seeds give equal weights.
+    """
+
+    def __init__(
+        self, chain: Chain, subset: Subset, head: nn.Module, *, recipe: Recipe, seed: int = 0
+    ) -> None:
+        super().__init__()
+        units = [unit for unit in chain.units if unit.name in subset]
+        self.first = first_tuned(chain, subset)
+        self.head = head
+        stages = chain.stages[self.first :]
+        tuned = frozenset(name for unit in units for name in unit.parameters)
+        moving = {name for unit in units for name in unit.buffers}
+        copies = _copies(stages, tuned)
+        if recipe.start == "random":
+            _reinitialise(stages, copies, seed=derive_seed(seed, "units"))
+        self.stages = nn.ModuleList(
+            _own_stage(
+                stage,
+                copies,
+                moving if recipe.norms == "train" else set(),
+                {chain.head: head} if index == len(stages) - 1 else {},
+            )
+            for index, stage in enumerate(stages)
+        )
+        self._moving = moving
+        self._trained_modules = self._find_trained_modules(units, recipe)
+        for parameter in self.parameters():
+            parameter.requires_grad_(False)
+        for parameter in [*copies.values(), *head.parameters()]:
+            parameter.requires_grad_(True)
+        self._copies = copies
+        self.train()
+
+    def forward(self, *values: Tensor) -> Tensor:
+        """Class scores (N, classes) of the values at cut `first`."""
+        flowing: Values = values
+        for stage in self.stages:
+            flowing = stage(*flowing)
+        scores: Tensor = flowing[0]
+        return scores
+
+    def train(self, mode: bool = True) -> "TunedNetwork":
+        """Sets the mode of tuned units and head; frozen modules stay in eval mode."""
+        self.training = mode
+        for stage in self.stages:
+            stage.eval()
+        for module in self._trained_modules:
+            module.training = mode
+        self.head.train(mode)
+        return self
+
+    @property
+    def tuned_parameters(self) -> list[nn.Parameter]:
+        """What the optimizer moves: tuned units, then the head."""
+        return [*self._copies.values(), *self.head.parameters()]
+
+    def tuned_state(self) -> dict[str, Tensor]:
+        """Tuned parameters and norm statistics by the backbone's names, the head by `head.*`."""
+        state = {name: parameter.detach().clone() for name, parameter in self._copies.items()}
+        for stage in self.stages:
+            for name, buffer in stage.named_buffers():
+                if name in self._moving:
+                    state[name] = buffer.detach().clone()
+        for name, tensor in self.head.state_dict().items():
+            state[f"head.{name}"] = tensor.detach().clone()
+        return state
+
+    def _find_trained_modules(self, units: Sequence[Unit], recipe: Recipe) -> list[nn.Module]:
+        """Modules that own tuned parameters, and what drops out or switches within tuned units."""
+        owners = {name.rpartition(".")[0] for unit in units for name in unit.parameters}
+        regions = tuple(f"{region}." for unit in units if (region := _region(unit)))
+        trained = []
+        for stage in self.stages:
+            for path, module in stage.named_modules():
+                if path in owners:
+                    if recipe.norms == "train" or not isinstance(module, _NormBase):
+                        trained.append(module)
+                elif path.startswith(regions) and not any(True for _ in module.parameters()):
+                    trained.append(module)
+        return trained
+
+
+def first_tuned(chain: Chain, subset: Subset) -> int:
+    """The first stage that a subset computes anew; the head's for the empty subset."""
+    depths = [unit.depth for unit in chain.units if unit.name in subset]
+    return min(depths, default=len(chain.stages) - 1)
+
+
+def _region(unit: Unit) -> str:
+    """The module that a unit is, or is a part of; '' for parameters scattered over the backbone."""
+    paths = [name.split(".")[:-1] for name in unit.parameters]
+    shared = [steps[0] for steps in zip(*paths, strict=False) if len(set(steps)) == 1]
+    return ".".join(shared)
+
+
+def _copies(stages: Sequence[nn.Module], names: frozenset[str]) -> dict[str, nn.Parameter]:
+    found: dict[str, nn.Parameter] = {}
+    for stage in stages:
+        for name, parameter in stage.named_parameters():
+            if name in names and name not in found:
+                value = parameter.detach().clone(memory_format=torch.preserve_format)
+                found[name] = nn.Parameter(value)
+    return found
+
+
+def _own_stage(
+    stage: nn.Module,
+    copies: dict[str, nn.Parameter],
+    buffers: set[str],
+    modules: dict[str, nn.Module],
+) -> nn.Module:
+    """The stage itself if nothing of it is tuned, else a copy that owns its tuned parts."""
+    names = {name for name, _ in stage.named_parameters()}
+    own = {name: parameter for name, parameter in copies.items() if name in names}
+    if not own and not modules:
+        return stage
+    own_buffers = [name for name, _ in stage.named_buffers() if name in buffers]
+    return clone_stage(stage, own, buffers=own_buffers, modules=modules)
+
+
+def _reinitialise(
+    stages: Sequence[nn.Module], copies: dict[str, nn.Parameter], *, seed: int
+) -> None:
+    """Gives each copied parameter the random start of its module's class (paper, appendix)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for name, parameter in copies.items():
+            fresh = _fresh_value(stages, name)
+            with torch.no_grad():
+                if fresh is not None:
+                    parameter.copy_(fresh)
+                elif parameter.ndim >= 2:  # tokens, positions: no class says how they start
+                    nn.init.trunc_normal_(parameter, std=0.02)
+
+
+def _fresh_value(stages: Sequence[nn.Module], name: str) -> Tensor | None:
+    path, _, leaf = name.rpartition(".")
+    for stage in stages:
+        if not any(other == name for other, _ in stage.named_parameters()):
+            continue
+        module = stage.get_submodule(path)
+        if not hasattr(module, "reset_parameters"):
+            return None
+        twin = copy.deepcopy(module)
+        twin.reset_parameters()  # type: ignore[operator]  # checked by hasattr above
+        value: Tensor = getattr(twin, leaf).detach()
+        return value
+    return None

@@ -1,0 +1,144 @@
+"""One training of one subset, and the evaluation of what came out.
+
+N: samples; B: samples of a batch. Randomness comes from seeds alone, and never from the subset: two
+subsets trained with one seed see the same batches in the same order, the same augmentation views
+and the same head at the start (common random numbers), so they differ by what they tune.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from layersearch.backbones import Chain, new_head
+from layersearch.space import Subset, derive_seed
+from layersearch.subtuning.features import FeatureStore
+from layersearch.subtuning.head import HeadFitter
+from layersearch.subtuning.network import TunedNetwork
+from layersearch.subtuning.optimisation import Optimisation, autocast
+from layersearch.subtuning.recipe import HeadRecipe, Precision, Recipe
+
+EVALUATION_VIEW = -1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Workplace:
+    """What the trials of a process share: the backbone, the features of the samples, the device."""
+
+    chain: Chain  # on the device, frozen, in eval mode
+    features: FeatureStore  # of the training samples
+    labels: Tensor  # (N,) int64, on the device
+    classes: int
+    device: torch.device
+    precision: Precision
+    views: int | None = None  # distinct augmentation views; None: a new one every epoch
+    heads: HeadFitter  # linear probes that have been fitted
+
+
+def train(
+    workplace: Workplace,
+    subset: Subset,
+    samples: Tensor,
+    recipe: Recipe,
+    *,
+    seed: int,
+    after_epoch: Callable[[int, TunedNetwork], None] | None = None,
+) -> TunedNetwork:
+    """Tunes a subset and a new head on some of the training samples.
+
+    Args:
+        workplace: backbone, features, labels and device.
+        subset: the units to tune.
+        samples: (n,) int64 indices of the samples to train on.
+        recipe: how.
+        seed: decides batches, head and dropout.
+        after_epoch: called with the number of the epoch, from 0, and the network.
+
+    Returns:
+        The tuned network, in eval mode.
+    """
+    torch.manual_seed(derive_seed(seed, "dropout"))
+    head = starting_head(workplace, samples, recipe.head, seed=seed)
+    network = TunedNetwork(workplace.chain, subset, head, recipe=recipe, seed=seed)
+    forward: nn.Module = torch.compile(network) if recipe.compile else network  # type:
+    ignore[assignment]  # a module in, a module out batches = len(list(_split(samples,
+    recipe.batch_size))) optimisation = Optimisation(
+        network.tuned_parameters,
+        recipe,
+        steps_per_epoch=batches,
+        device=workplace.device,
+        precision=workplace.precision,
+    )
+    for epoch in range(recipe.epochs):
+        network.train()
+        view = epoch if workplace.views is None else epoch % workplace.views
+        for batch in shuffled(samples, recipe.batch_size, seed=derive_seed(seed, "order", epoch)):
+            values = workplace.features.values(network.first, batch, view)
+            with autocast(workplace.device, workplace.precision):
+                scores = forward(*values)
+            loss = F.cross_entropy(
+                scores.float(),
+                workplace.labels[batch.to(workplace.device)],
+                label_smoothing=recipe.label_smoothing,
+            )
+            optimisation.step(loss)
+        network.eval()
+        if after_epoch is not None:
+            after_epoch(epoch, network)
+    return network
+
+
+def starting_head(
+    workplace: Workplace, samples: Tensor, recipe: HeadRecipe, *, seed: int
+) -> nn.Module:
+    """The head before its first step: the same for all subsets with this seed and samples."""
+    chain = workplace.chain
+    head = new_head(
+        chain.head_features,
+        workplace.classes,
+        depth=recipe.depth,
+        kind=chain.head_kind,
+        seed=derive_seed(seed, "head"),
+    ).to(workplace.device)
+    if recipe.start == "linear_probe":
+        return workplace.heads.fit(head, workplace.features, workplace.labels, samples)
+    return head
+
+
+@torch.no_grad()
+def evaluate(
+    network: TunedNetwork,
+    features: FeatureStore,
+    samples: Tensor,
+    *,
+    device: torch.device,
+    precision: Precision,
+    batch_size: int = 500,
+) -> Tensor:
+    """Class scores (n, classes), float32 on the CPU, of samples (n,) in the evaluation view."""
+    network.eval()
+    scores = []
+    for batch in torch.split(samples, batch_size):
+        values = features.values(network.first, batch, EVALUATION_VIEW)
+        with autocast(device, precision):
+            scores.append(network(*values).float())
+    return torch.cat(scores).cpu()
+
+
+def shuffled(samples: Tensor, batch_size: int, *, seed: int) -> Iterator[Tensor]:
+    """Batches of the samples (n,) in a random order that depends on the seed alone."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(samples), generator=generator)
+    return _split(samples[order], batch_size)
+
+
+def _split(samples: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """Batches (B,); a last batch of one sample joins the one before: BatchNorm needs two."""
+    count = len(samples)
+    starts = list(range(0, count, batch_size))
+    if len(starts) > 1 and count - starts[-1] == 1:
+        starts.pop()
+    for start, stop in zip(starts, [*starts[1:], count], strict=True):
+        yield samples[start:stop]
