@@ -6,6 +6,7 @@ and the same head at the start (common random numbers), so they differ by what t
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -59,12 +60,25 @@ def train(
     Returns:
         The tuned network, in eval mode.
     """
-    torch.manual_seed(derive_seed(seed, "dropout"))
     head = starting_head(workplace, samples, recipe.head, seed=seed)
     network = TunedNetwork(workplace.chain, subset, head, recipe=recipe, seed=seed)
-    forward: nn.Module = torch.compile(network) if recipe.compile else network  # type:
-    ignore[assignment]  # a module in, a module out batches = len(list(_split(samples,
-    recipe.batch_size))) optimisation = Optimisation(
+    with _own_randomness(workplace.device, derive_seed(seed, "dropout")):
+        _optimise(workplace, network, samples, recipe, seed=seed, after_epoch=after_epoch)
+    return network
+
+
+def _optimise(
+    workplace: Workplace,
+    network: TunedNetwork,
+    samples: Tensor,
+    recipe: Recipe,
+    *,
+    seed: int,
+    after_epoch: Callable[[int, TunedNetwork], None] | None,
+) -> None:
+    forward = torch.compile(network) if recipe.compile else network
+    batches = sum(1 for _ in _split(samples, recipe.batch_size))
+    optimisation = Optimisation(
         network.tuned_parameters,
         recipe,
         steps_per_epoch=batches,
@@ -87,7 +101,14 @@ def train(
         network.eval()
         if after_epoch is not None:
             after_epoch(epoch, network)
-    return network
+
+
+@contextmanager
+def _own_randomness(device: torch.device, seed: int) -> Iterator[None]:
+    """Dropout by the seed; the random numbers of whoever called are left as they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def starting_head(
