@@ -5,7 +5,6 @@ centre cut out.
 """
 
 import os
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -24,13 +23,16 @@ Canvas = tuple[int, int]
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Larger images are decoded too, but nobody wants a canvas of camera size without asking for it.
+# The longest shorter side that is kept without being asked for: thousands of photographs as they
+# come from the camera would fill the memory.
 LARGEST_CHOSEN_CANVAS = 256
-
 
 # What the last bytes of a complete file hold; cameras append a little after it.
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 _TAIL = 4096
+
+# PIL reports some broken PNGs as SyntaxError.
+_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 def decode_all(
@@ -54,15 +56,49 @@ def decode_all(
         DataError: some cannot be read; names the first few.
     """
     if canvas is None:
+        images = _decode_alike(read, names, threads=threads)
+        if images is not None:
+            return images
         sizes = _try_all(lambda i: image_size(read(i)), names, where=where, threads=threads)
         canvas = common_canvas(sizes)
-    images = np.empty((len(names), *canvas, 3), dtype=np.uint8)
+    images = torch.empty((len(names), *canvas, 3), dtype=torch.uint8)
+    target = images.numpy()
 
     def decode(index: int) -> None:
-        images[index] = decode_image(read(index), canvas=canvas)
+        target[index] = decode_image(read(index), canvas=canvas)
 
     _try_all(decode, names, where=where, threads=threads)
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+    return images.permute(0, 3, 1, 2).contiguous()
+
+
+def _decode_alike(
+    read: Callable[[int], bytes], names: Sequence[str], *, threads: int | None
+) -> Tensor | None:
+    """The images if all are readable and of one size, in one go; otherwise None, and soon."""
+    alike = True
+    target: NDArray[np.uint8] | None = None
+
+    def decode(index: int) -> None:
+        nonlocal alike, target
+        if not alike:
+            return
+        try:
+            pixels = np.asarray(loaded(Image.open(BytesIO(read(index)))))
+        except _UNREADABLE:
+            alike = False  # the next pass tells which and why
+            return
+        if target is None:  # memory that is never written to is never taken
+            target = np.empty((len(names), *pixels.shape), dtype=np.uint8)
+        if pixels.shape == target.shape[1:] and min(pixels.shape[:2]) <= LARGEST_CHOSEN_CANVAS:
+            target[index] = pixels
+        else:
+            alike = False
+
+    decode(0)
+    _try_all(decode, names, where="", threads=threads)
+    if not alike or target is None:
+        return None
+    return torch.from_numpy(target).permute(0, 3, 1, 2).contiguous()
 
 
 def check_all(
@@ -122,18 +158,20 @@ def fit(image: Image.Image, *, canvas: Canvas) -> NDArray[np.uint8]:
 def image_size(content: bytes) -> Canvas:
     """(H, W) of an encoded image, upright, from its header."""
     image = Image.open(BytesIO(content))
-    # Orientations 5 to 8 of EXIF are turned by a quarter.
-    turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-    return image.size if turned else (image.size[1], image.size[0])
+    return image.size if _orientation(image) >= 5 else (image.size[1], image.size[0])
 
 
 def common_canvas(sizes: Iterable[Canvas]) -> Canvas:
-    """The size that all share; otherwise a square of their median shorter side, 256 at most."""
+    """The size that all share, else a square of their median shorter side; 256 at most.
+
+    Larger images keep their shape, with a shorter side of 256.
+    """
     sizes = list(sizes)
-    if len(set(sizes)) == 1:
-        return sizes[0]
-    side = min(int(np.median([min(size) for size in sizes])), LARGEST_CHOSEN_CANVAS)
-    return (side, side)
+    height, width = sizes[0]
+    if len(set(sizes)) > 1:
+        height = width = int(np.median([min(size) for size in sizes]))
+    scale = min(1.0, LARGEST_CHOSEN_CANVAS / min(height, width))
+    return (round(height * scale), round(width * scale))
 
 
 def fit_tensor(images: Tensor, *, canvas: Canvas) -> Tensor:
@@ -154,16 +192,21 @@ def fit_tensor(images: Tensor, *, canvas: Canvas) -> Tensor:
 
 def loaded(image: Image.Image) -> Image.Image:
     """The image decoded, upright, RGB. Raises: OSError: it is cut short."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PIL's remarks on metadata; what matters raises
-        image.load()
+    image.load()
+    if _orientation(image) != 1:
         image = ImageOps.exif_transpose(image)
-        if image.mode in ("I;16", "I;16B", "I;16L", "I"):
-            # PIL would clip 16-bit grey at 255.
-            image = Image.fromarray((np.asarray(image).astype(np.int64) // 257).astype(np.uint8))
-        if image.mode == "P":
-            image = image.convert("RGBA")
-        return image if image.mode == "RGB" else image.convert("RGB")
+    if image.mode in ("I;16", "I;16B", "I;16L", "I"):
+        # PIL would clip 16-bit grey at 255.
+        image = Image.fromarray((np.asarray(image).astype(np.int64) // 257).astype(np.uint8))
+    if image.mode == "P":
+        image = image.convert("RGBA")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's number for how the camera was held: 1 is upright, 5 to 8 are quarter turns."""
+    found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return int(found) if isinstance(found, int) else 1
 
 
 def _try_all(
@@ -174,8 +217,8 @@ def _try_all(
     def attempt(index: int) -> Any:
         try:
             return work(index)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            faults.append((index, error))  # PIL reports broken PNGs as SyntaxError
+        except _UNREADABLE as error:
+            faults.append((index, error))
             return None
 
     workers = threads or min(8, os.cpu_count() or 1)

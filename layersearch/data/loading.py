@@ -63,8 +63,10 @@ def load_data(
             taken out of them. 'given': the source's own validation split.
         retrain_on: what the winner is retrained on: 'train' leaves the hold-out out, 'all' takes
             it in. Default: 'train' where the hold-out was drawn beside, otherwise 'all'.
-        image_size: side in pixels of the square canvas; None: the images' own size where all are
-            equal, otherwise the median of their shorter sides, 256 at most.
+        image_size: side in pixels of the square canvas that images are stored at; None: the images'
+            own size where all are equal, otherwise the median of their shorter sides; with a
+            shorter side of 256 at most. Views resize to what the network takes, so a canvas larger
+            than the images only costs memory.
         overlap: what to do with test samples that are copies of training samples: 'refuse' or
             'drop' them. Default: 'refuse'; for published benchmarks and where the test split is
             the rest of one pool, 'drop'.

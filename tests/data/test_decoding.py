@@ -77,6 +77,7 @@ def test_the_canvas_is_the_common_size_or_the_median_shorter_side():
     assert common_canvas([(30, 40), (30, 40)]) == (30, 40)
     assert common_canvas([(30, 40), (50, 90), (60, 70)]) == (50, 50)
     assert common_canvas([(3000, 4000), (4000, 3000)]) == (256, 256)
+    assert common_canvas([(512, 1024), (512, 1024)]) == (256, 512)
 
 
 @pytest.mark.parametrize("threads", [1, 4])
@@ -88,6 +89,12 @@ def test_all_images_are_decoded_in_order(threads):
     assert images.shape == (100, 3, 3, 3)
     assert images.dtype == torch.uint8
     assert images[:, 0, 0, 0].tolist() == list(range(100))
+
+
+def test_large_images_of_one_size_are_stored_smaller_in_their_shape():
+    files = [saved(Image.fromarray(noise(600, 300)), "JPEG")] * 2
+    images = decode_all(files.__getitem__, ["a", "b"], canvas=None, where="x")
+    assert images.shape == (2, 3, 512, 256)
 
 
 @pytest.mark.parametrize("threads", [1, 4])
