@@ -120,6 +120,11 @@ def _by_kind(found: Survey, specs: _Specs, kinds: Sequence[str]) -> _Specs:
             chosen = tuple(name for name in names if _kind(name, norms) == kind)
             if chosen:
                 split[f"{unit}:{kind}"] = chosen
+    if not split:
+        there = sorted({_kind(name, norms) for names in specs.values() for name in names})
+        raise SpaceError(
+            f"space.kinds: no parameter of kind {', '.join(kinds)}; there are {', '.join(there)}"
+        )
     return split
 
 

@@ -96,7 +96,9 @@ def test_a_chain_cut_at_every_block_is_the_network(
 
 
 @pytest.mark.parametrize("granularity", ["stage", "block", "layer"])
-@pytest.mark.parametrize(("name", "arguments"), SMALL, ids=["DenseNet", "Swin", "SwinV2", "ViT", "MaxViT"])
+@pytest.mark.parametrize(
+    ("name", "arguments"), SMALL, ids=["DenseNet", "Swin", "SwinV2", "ViT", "MaxViT"]
+)
 def test_a_chain_of_a_network_in_small_is_the_network(
     name: str, arguments: Mapping[str, Any], granularity: str
 ) -> None:
