@@ -8,11 +8,12 @@ from typing import Any
 import optuna
 from optuna.pruners import NopPruner
 from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
 
 from layersearch.errors import SearchError, TrialStopped
 from layersearch.execution.messages import Event, Failed, Finished, Lost, Reported, Stopped
 from layersearch.execution.observer import Observers
-from layersearch.space.records import TrialRecord, TrialState
+from layersearch.space.records import TrialState
 from layersearch.space.subset import Subset
 from layersearch.space.trial import Proposal, Report, TrialResult
 from layersearch.study import attributes as names
@@ -154,8 +155,9 @@ class Desk:
             self._fail_of_itself(running, Failed(number=running.proposal.number, reason=reason))
             return
         self._take(running)
-        if record_result(self._study, running.trial, result, extra=self._extra(running)):
-            self._tell_finished(running.proposal)
+        ended = record_result(self._study, running.trial, result, extra=self._extra(running))
+        if ended is not None:
+            self._tell_finished(running.proposal, ended)
             self._in_a_row = 0
         self._settle_twins(running)
 
@@ -246,8 +248,9 @@ class Desk:
     def repeat(self, trial: optuna.Trial, proposal: Proposal, *, source: int) -> None:
         """Gives the trial the score that trial `source` of the same subset and recipe has."""
         frozen = self._study.get_trials(deepcopy=False)[source]
-        if record_memo(self._study, trial, frozen):
-            self._tell_finished(proposal)
+        ended = record_memo(self._study, trial, frozen)
+        if ended is not None:
+            self._tell_finished(proposal, ended)
 
     def twin(self, subset: Subset, recipe: str) -> RunningTrial | None:
         """The running trial of the same subset and recipe, if there is one."""
@@ -261,7 +264,8 @@ class Desk:
         if not running.twins:
             return
         number = running.proposal.number
-        record = self._record(number)
+        trials = self._study.get_trials(deepcopy=False)
+        record = trial_record(trials[number], sign=self._sign)
         for trial, proposal in running.twins:
             if record.state is TrialState.COMPLETE or record.score is not None:
                 self.repeat(trial, proposal, source=number)
@@ -274,14 +278,10 @@ class Desk:
                 record_failure(self._study, trial, reason, interrupted=True)
                 self._audience.failed(proposal, reason, interrupted=True)
 
-    def _tell_finished(self, proposal: Proposal) -> None:
-        record = self._record(proposal.number)
+    def _tell_finished(self, proposal: Proposal, ended: FrozenTrial) -> None:
+        record = trial_record(ended, sign=self._sign)
         assert record.score is not None
         self._audience.finished(proposal, record, self._sign * record.score)
-
-    def _record(self, number: int) -> TrialRecord:
-        trial = self._study.get_trials(deepcopy=False)[number]
-        return trial_record(trial, sign=self._sign)
 
 
 def _write_reports(running: RunningTrial) -> None:

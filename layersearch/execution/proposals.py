@@ -22,6 +22,7 @@ from layersearch.study.opening import OpenStudy
 from layersearch.study.recording import record_failure, record_infeasible, record_start
 
 MAX_REPEATS = 200  # proposals in a row that need no training, after which a sampler has nothing new
+_TELL = 0.5  # seconds between two statuses
 MAX_UNCLAIMED = 20  # trials in a row for which a sampler has no subset
 
 
@@ -96,6 +97,7 @@ class Proposals:
         self._retrain = retrain
         self._repeats = 0
         self._unclaimed = 0
+        self._told = float("-inf")
         self._scored: dict[tuple[Subset, str], int] = {}  # subset and recipe -> number of its trial
         self._seen: set[int] = set()
 
@@ -120,7 +122,10 @@ class Proposals:
             return ask
 
     def tell_status(self, *, workers: int) -> None:
-        """Tells the audience where the search stands."""
+        """Tells the audience where the search stands, at most twice a second."""
+        if time.monotonic() - self._told < _TELL:
+            return
+        self._told = time.monotonic()
         history = self._opened.history()
         progress = self._planner.explain(history) if self._planner else None
         scored = history.scores.values()

@@ -1,7 +1,7 @@
 """Writes what happens to a trial into its study.
 
-Every function that ends a trial returns whether it was still open: a trial that another driver has
-ended meanwhile, because its own driver seemed dead, stays as it is.
+Every function that ends a trial returns it as it ended, or None if it was not open any more: what
+another driver has ended meanwhile, because the trial's own driver seemed dead, stays as it is.
 """
 
 import math
@@ -10,7 +10,7 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from layersearch.space.subset import Subset
 from layersearch.space.trial import Report, TrialResult
@@ -83,7 +83,7 @@ def why_no_number(value: Any) -> str:
 
 def record_result(
     study: optuna.Study, trial: optuna.Trial, result: TrialResult, *, extra: Mapping[str, Any]
-) -> bool:
+) -> FrozenTrial | None:
     """Completes a trial.
 
     Args:
@@ -110,7 +110,7 @@ def record_result(
         for name, limit in result.constraints.items():
             trial.set_constraint(name, float(limit))
     except UpdateFinishedTrialError:
-        return False
+        return None
     values = [float(value) for value in result.values]
     return _end(study, trial, TrialState.COMPLETE, found, values)
 
@@ -123,7 +123,7 @@ def record_failure(
     traceback: str = "",
     interrupted: bool = False,
     extra: Mapping[str, Any] | None = None,
-) -> bool:
+) -> FrozenTrial | None:
     """Fails a trial.
 
     Args:
@@ -147,18 +147,20 @@ def record_failure(
 
 def record_pruned(
     study: optuna.Study, trial: optuna.Trial, reason: str, *, extra: Mapping[str, Any]
-) -> bool:
+) -> FrozenTrial | None:
     """Ends a trial that the evidence stopped."""
     return _end(study, trial, TrialState.PRUNED, {names.REASON: reason, **extra})
 
 
-def record_infeasible(study: optuna.Study, trial: optuna.Trial, reason: str) -> bool:
+def record_infeasible(study: optuna.Study, trial: optuna.Trial, reason: str) -> FrozenTrial | None:
     """Ends a trial whose subset a limit rules out: nothing is trained."""
     found = {names.REASON: f"infeasible: {reason}", names.INFEASIBLE: reason}
     return _end(study, trial, TrialState.PRUNED, found)
 
 
-def record_memo(study: optuna.Study, trial: optuna.Trial, source: optuna.trial.FrozenTrial) -> bool:
+def record_memo(
+    study: optuna.Study, trial: optuna.Trial, source: FrozenTrial
+) -> FrozenTrial | None:
     """Completes a trial with the score that its subset has already: nothing is trained."""
     spent = (names.SECONDS, names.EPOCHS, names.TRAININGS, names.DRIVER, names.RETRY_OF)
     found = {key: value for key, value in source.user_attrs.items() if key not in spent}
@@ -174,20 +176,19 @@ def _end(
     state: TrialState,
     found: Mapping[str, Any],
     values: Sequence[float] | None = None,
-) -> bool:
+) -> FrozenTrial | None:
     known = trial.user_attrs
     try:
         for name, value in names.plain(found).items():
             if value is not None and known.get(name) != value:
                 trial.set_user_attr(name, value)
-        study.tell(trial, values, state=state)
+        return study.tell(trial, values, state=state)
     except UpdateFinishedTrialError:
-        return False
+        return None
     except ValueError as error:
         if "Cannot tell a" in str(error):
-            return False
+            return None
         raise
-    return True
 
 
 def _shown(value: Any) -> str:

@@ -83,7 +83,7 @@ def open_storage(url: str) -> BaseStorage:
         )
     try:
         parsed = _driver_that_is_installed(make_url(url))
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # a port that is no number
         raise StudyError(
             f"study.storage: {masked(url)!r} is not a database URL; write for example "
             "sqlite:///runs/study.db or postgresql://user:password@host/db"

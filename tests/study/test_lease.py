@@ -1,0 +1,172 @@
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+
+import optuna
+import pytest
+
+from layersearch.errors import StudyError
+from layersearch.study import Lease
+from layersearch.study.attributes import DRIVER_PREFIX
+from layersearch.study.lease import HOLDING, DriverRecord, driver_records, seconds_driven
+
+
+@pytest.fixture
+def study():
+    return optuna.create_study(study_name="digits", storage=optuna.storages.InMemoryStorage())
+
+
+def mine(study):
+    return driver_records(study.user_attrs)[-1]
+
+
+def put(study, record):
+    study.set_user_attr(DRIVER_PREFIX + record.token, asdict(record))
+
+
+def elsewhere(study, *, heartbeat):
+    """A driver on another machine."""
+    lease = Lease(study)
+    record = replace(mine(study), token="other", host="node7", place="node7//", heartbeat=heartbeat)
+    lease.release()
+    put(study, record)
+    return record
+
+
+def test_a_second_driver_is_refused_and_told_who_holds_it(study):
+    lease = Lease(study)
+    with pytest.raises(StudyError, match=rf"'digits' is held by process {os.getpid()} on .* UTC"):
+        Lease(study)
+    lease.release()
+    Lease(study).release()
+
+
+def test_a_driver_that_joins_is_let_in(study):
+    first = Lease(study)
+    second = Lease(study, join=True)
+    assert first.live_tokens() == second.live_tokens() == {first.token, second.token}
+    first.release()
+    with pytest.raises(StudyError, match="is held by"):
+        Lease(study)
+    second.release()
+
+
+def test_a_dead_process_on_this_machine_frees_its_study_at_once(study):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    lease = Lease(study)
+    record = replace(mine(study), token="dead", pid=dead.pid, heartbeat=time.time())
+    lease.release()
+    put(study, record)
+    Lease(study).release()
+
+
+def test_a_reused_process_id_is_not_taken_for_the_dead_process(study):
+    lease = Lease(study)
+    record = replace(mine(study), token="dead", process="1")
+    lease.release()
+    put(study, record)
+    Lease(study).release()
+
+
+def test_a_zombie_counts_as_dead(study):
+    zombie = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    lease = Lease(study)
+    from layersearch.study.lease import _process
+
+    record = replace(mine(study), token="z", pid=zombie.pid, process=_process(zombie.pid))
+    lease.release()
+    put(study, record)
+    assert record.is_live(stale_after=1, now=time.time())
+    zombie.kill()
+    while record.is_live(stale_after=1, now=time.time()):
+        time.sleep(0.01)
+    zombie.communicate()
+
+
+def test_a_driver_elsewhere_holds_while_its_heartbeat_is_recent(study):
+    elsewhere(study, heartbeat=time.time())
+    with pytest.raises(StudyError, match=r"on node7, .*dead after 120 s without a sign of life"):
+        Lease(study)
+
+
+def test_a_driver_elsewhere_that_was_silent_for_long_is_replaced_and_told(study):
+    record = elsewhere(study, heartbeat=time.time() - 500)
+    Lease(study).release()
+    states = {driver.token: driver.state for driver in driver_records(study.user_attrs)}
+    assert states[record.token] == "taken"
+
+
+def test_a_driver_whose_study_was_taken_notices(study):
+    lease = Lease(study, heartbeat=0.01)
+    put(study, replace(mine(study), state="taken"))
+    deadline = time.monotonic() + 60
+    while not lease.lost:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    lease.release()
+    assert mine(study).state == "taken"
+
+
+def test_a_heartbeat_is_renewed(study):
+    lease = Lease(study, heartbeat=0.01)
+    first = mine(study).heartbeat
+    deadline = time.monotonic() + 60
+    while mine(study).heartbeat == first:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    lease.release()
+
+
+def test_of_many_that_ask_at_the_same_moment_one_holds(tmp_path):
+    """Processes, on SQLite, as in real life."""
+    code = (
+        "import sys, time\n"
+        "from layersearch.study import open_study\n"
+        "from layersearch.errors import StudyError\n"
+        "time.sleep(max(0, float(sys.argv[2]) - time.time()))\n"
+        "try:\n"
+        "    open_study('a', directory=sys.argv[1])\n"
+        "    sys.stdout.write('held\\n')\n"
+        "except StudyError as error:\n"
+        "    sys.stdout.write(f'{error}\\n')\n"
+        "    sys.exit()\n"
+        "sys.stdout.flush()\n"
+        "sys.stdin.read()\n"
+    )
+    start = str(time.time() + 4)
+    asking = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", code, str(tmp_path), start],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    said = [process.stdout.readline() for process in asking]
+    for process in asking:
+        process.communicate("")
+    assert said.count("held\n") == 1
+    assert sum("is held by process" in line for line in said) == 3
+
+
+def test_seconds_are_counted_once_where_drivers_overlap():
+    def driver(token, started, heartbeat):
+        record = DriverRecord(
+            token=token,
+            host="h",
+            place="p",
+            pid=1,
+            process="1",
+            state=HOLDING,
+            join=True,
+            started=started,
+            heartbeat=heartbeat,
+        )
+        return DRIVER_PREFIX + token, asdict(record)
+
+    attrs = dict([driver("a", 0, 10), driver("b", 5, 20), driver("c", 100, 103)])
+    assert seconds_driven(attrs, now=105, token="c") == 25
