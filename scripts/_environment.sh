@@ -2,7 +2,7 @@
 # EXTRA is an extra of pyproject.toml or "".
 # shellcheck shell=bash
 #
-# Needs Python 3.11 or newer with pip and venv. Set PYTHON to choose one. Packages are installed again
+# Needs Python 3.11 or newer with pip. Set PYTHON to choose one. Packages are installed again
 # only when pyproject.toml, the extra or the Python changed; they come from wherever pip is set up to look.
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -33,15 +33,15 @@ find_python() {
 make_venv() {
     local python="$1"
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-        # Debian splits venv from python3; virtualenv does without.
-        if "$python" -c 'import virtualenv' 2>/dev/null; then
-            "$python" -m virtualenv --quiet --clear "$venv"
-            return
-        fi
-        fail "$python cannot make virtual environments: its 'venv' module is not installed" \
-            "on Debian or Ubuntu: sudo apt-get install python3-venv" \
-            "without root: $python -m pip install --user --break-system-packages virtualenv" \
-            "then run $0 again"
+        # Debian splits venv from python3; virtualenv does without, and pip can fetch it to one side.
+        local aside="$root/.venv-bootstrap"
+        "$python" -m pip install --quiet --disable-pip-version-check --upgrade \
+            --target "$aside" virtualenv >&2 ||
+            fail "$python cannot make virtual environments, and virtualenv could not be fetched" \
+                "on Debian or Ubuntu: sudo apt-get install python3-venv" \
+                "then run $0 again"
+        PYTHONPATH="$aside" "$python" -m virtualenv --quiet --clear "$venv"
+        return
     fi
     "$python" -m venv --clear "$venv"
 }

@@ -58,14 +58,14 @@ def test_an_old_python_is_not_used(checkout: Path) -> None:
     assert "is not Python 3.11 or newer" in done.stderr
 
 
-def test_without_the_venv_module_it_says_what_to_install(checkout: Path) -> None:
+def test_without_the_venv_module_and_virtualenv_it_says_what_to_install(checkout: Path) -> None:
     fake_python(
         checkout,
         f'case "$*" in *ensurepip* | *virtualenv*) exit 1 ;; *) exec {sys.executable} "$@" ;; esac',
     )
     done = run(checkout, "quickstart")
     assert done.returncode == 1
-    assert "its 'venv' module is not installed" in done.stderr
+    assert "cannot make virtual environments, and virtualenv could not be fetched" in done.stderr
     assert "apt-get install python3-venv" in done.stderr
     assert "then run" in done.stderr
     assert not (checkout / ".venv").exists()
