@@ -72,7 +72,7 @@ def work(
         if isinstance(outlook, Done):
             return
         if isinstance(outlook, Wait):
-            time.sleep(0.002)
+            time.sleep(0.02)
             continue
         trial = study.ask(sampler.distributions)
         subset = claimed(trial)

@@ -265,6 +265,20 @@ def test_hyperband_shows_a_sampler_one_bracket_but_claims_see_all() -> None:
     assert len(set(train(study, space.count()))) == space.count()
 
 
+@pytest.mark.parametrize("name", ["tpe", "nsga2", "nsga3", "random_sampler"])
+def test_samplers_with_two_objectives_do_not_repeat_a_subset(name: str) -> None:
+    space = space_of(4)
+    by = sampler(name, space)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=by)
+    for _ in range(space.count()):
+        trial = ask(study)
+        subset = claimed(trial)
+        assert subset is not None
+        study.tell(trial, [SCORE(subset), len(subset)])
+    assert len({claimed(trial) for trial in study.trials}) == space.count()
+    assert isinstance(by.outlook(history(study)), Done)
+
+
 class Stubborn(RandomSampler):
     """A user's own sampler: always wishes for everything."""
 

@@ -45,13 +45,13 @@ class Claims:
 
     def wait_for_turn(self, study: Study, number: int) -> None:
         """Return when every running trial with a lower number has claimed, or after `patience`."""
-        end, pause = time.monotonic() + self.patience, 0.002
+        end, pause = time.monotonic() + self.patience, 0.005
         while before := self._unclaimed_before(study, number):
             if time.monotonic() > end:
                 self._given_up.update(before)
                 return
             time.sleep(pause)
-            pause = min(1.5 * pause, 0.1)
+            pause = min(2 * pause, 0.1)
 
     def publish(self, study: Study, trial: FrozenTrial, choice: Subset | Wait | Done) -> None:
         """Write a trial's claim, or that it has none, to the study."""
