@@ -199,15 +199,13 @@ class SearchSpace:
     # --- Refusals, before any work ----------------------------------------------------------------
 
     def _check_known(self, where: str, names: Sequence[str]) -> None:
-        unknown = [name for name in names if name not in self._position]
+        unknown = [
+            f"{where}: {name!r} is not a unit of this backbone; {did_you_mean(name, self._position)}"
+            for name in names
+            if name not in self._position
+        ]
         if unknown:
-            raise SpaceError(
-                "; ".join(
-                    f"{where}: {name!r} is not a unit of this backbone; "
-                    + did_you_mean(name, self._position)
-                    for name in unknown
-                )
-            )
+            raise SpaceError("; ".join(unknown))
 
     def _check_bounds(self) -> None:
         names = [unit.name for unit in self.units]
