@@ -200,7 +200,7 @@ class SearchSpace:
 
     def _check_known(self, where: str, names: Sequence[str]) -> None:
         unknown = [
-            f"{where}: {name!r} is not a unit of this backbone; {did_you_mean(name, self._position)}"
+            f"{where}: {name!r} is no unit of this backbone; {did_you_mean(name, self._position)}"
             for name in names
             if name not in self._position
         ]

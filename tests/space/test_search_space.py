@@ -294,7 +294,7 @@ def test_refuses_unknown_costs_and_negative_limits() -> None:
 
 def test_names_the_nearest_of_an_unknown_unit() -> None:
     space = SearchSpace(units(1, 2, 3))
-    with pytest.raises(SpaceError, match=r"'layer9' is not a unit .*; did you mean 'layer"):
+    with pytest.raises(SpaceError, match=r"'layer9' is no unit .*; did you mean 'layer"):
         space.subset(["layer9", "layer0"])
     with pytest.raises(SpaceError, match="'layer9' is not a unit that is switched"):
         space.from_parameters({"layer9": True})
