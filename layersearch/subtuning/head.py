@@ -5,7 +5,7 @@ features and distorts them; a head fitted first does not. It is fitted on the tr
 its fold only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,8 @@ _VIEW = -1
 
 
 WEIGHT_DECAYS = (1e-3, 1e-2, 1e-1)
+Stage = Callable[..., tuple[Any, ...]]
+_BATCH = 128  # samples through the whole network at a time
 _HELD_OUT = 5  # one in so many training samples chooses the weight decay
 
 
@@ -78,11 +80,7 @@ class HeadFitter:
     def _fit(
         self, head: nn.Module, features: FeatureStore, labels: Tensor, samples: Tensor
     ) -> None:
-        stage = clone_stage(
-            self._chain.stages[-1], {}, buffers=[], modules={self._chain.head: head}
-        )
-        values = features.values(len(self._chain.stages) - 1, samples, _VIEW)
-        inputs = [value.float() if torch.is_tensor(value) else value for value in values]
+        stage, inputs = self._last_stage(head, features, samples)
         targets = labels[samples.to(self._device)]
         start = {name: value.clone() for name, value in head.state_dict().items()}
         held = torch.arange(len(samples), device=self._device) % _HELD_OUT == 0
@@ -97,9 +95,26 @@ class HeadFitter:
         head.load_state_dict(start)
         self._minimise(stage, head, inputs, targets, self._weight_decays[best])
 
+    def _last_stage(
+        self, head: nn.Module, features: FeatureStore, samples: Tensor
+    ) -> tuple[Stage, list[Any]]:
+        """What follows the last cut, with this head, and the values that enter it."""
+        chain = self._chain
+        if chain.traced:
+            stage = clone_stage(chain.stages[-1], {}, buffers=[], modules={chain.head: head})
+            values = features.values(len(chain.stages) - 1, samples, _VIEW)
+            return stage, [v.float() if torch.is_tensor(v) else v for v in values]
+        # What cannot be cut has no such stage: the head alone is fitted on what enters it.
+        with torch.no_grad():
+            parts = [
+                chain.features(*features.values(0, batch, _VIEW)).float()
+                for batch in torch.split(samples, _BATCH)
+            ]
+        return lambda entering: (head(entering),), [torch.cat(parts)]
+
     def _minimise(
         self,
-        stage: nn.Module,
+        stage: Stage,
         head: nn.Module,
         inputs: Sequence[Any],
         targets: Tensor,

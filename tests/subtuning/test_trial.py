@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from layersearch.backbones import UncutBackboneWarning, backbone_from_module
 from layersearch.data import Augmentation
 from layersearch.errors import SealedError, TrialStopped
 from layersearch.objectives import Outcome, make_objective
@@ -176,3 +177,36 @@ def test_a_worker_cannot_open_the_test_split(materials: Make) -> None:
         travelled.data.test.unseal()
     with pytest.raises(SealedError):
         travelled.data.test.open("curiosity")
+
+
+class _Branching(torch.nn.Module):
+    """Cannot be traced: what it does depends on its data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = torch.nn.Conv2d(3, 8, 3, padding=1)
+        self.second = torch.nn.Conv2d(8, 8, 3, stride=2)
+        self.fc = torch.nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x).relu()
+        if x.sum() > 0:
+            x = self.second(x).relu()
+        return self.fc(x.mean(dim=(2, 3)))
+
+
+def test_a_network_that_cannot_be_cut_is_searched_all_the_same(materials: Make) -> None:
+    torch.manual_seed(0)
+    whole = backbone_from_module(
+        _Branching(), input_size=(16, 16), mean=(0.5,) * 3, std=(0.25,) * 3
+    )
+    made = materials(backbone=whole, recipe={"epochs": 6, "lr": 0.01})
+    with pytest.warns(UncutBackboneWarning):
+        job = SubtuningJob(made, PLACE)
+    names = [unit.name for unit in job.workplace.chain.units]
+    assert not job.workplace.chain.traced
+    scores = {
+        tuple(subset): job(Proposal(number=0, subset=Subset(subset)), lambda report: None).values[0]
+        for subset in ([], names)
+    }
+    assert scores[tuple(names)] >= scores[()] > 1 / 3
