@@ -9,6 +9,8 @@ import time
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from layersearch.subtuning.features import Budget, remove_leftovers
 from layersearch.subtuning.features.file_tier import FileTier
@@ -399,3 +401,35 @@ def test_blocks_that_are_shared_are_copied_to_the_device_where_there_is_room(fol
         decisions = store.statistics()["decisions"]
         assert decisions[1]["tiers"] == ["device"]
         assert decisions[2]["tiers"] == ["host"]
+
+
+class TestRandomUse:
+    @settings(
+        max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+    @given(
+        host=st.integers(0, 200_000),
+        disk=st.integers(0, 200_000),
+        asked=st.lists(
+            st.tuples(st.booleans(), st.integers(1, 4), st.integers(-1, 2)), min_size=1, max_size=12
+        ),
+    )
+    def test_two_stores_keep_one_budget_and_give_right_values(
+        self, tmp_path_factory, host, disk, asked
+    ):
+        folder = tmp_path_factory.mktemp("features")
+        budget = Budget(device_bytes=0, host_bytes=host, disk_bytes=disk)
+        with shared_store(folder, budget=budget) as one, shared_store(folder, budget=budget) as two:
+            for first, cut, view in asked:
+                store = one if first else two
+                torch.testing.assert_close(
+                    store.values(cut, SAMPLES, view),
+                    direct(dense_chain(), cut, SAMPLES, view),
+                    **EXACT,
+                )
+                for place, limit in (("memory", host), ("disk", disk)):
+                    files = blocks_in(folder / place)
+                    assert sum(path.stat().st_size for path in files) <= limit
+            one.close(remove=True)
+            two.close(remove=True)
+        assert not blocks_in(folder)
