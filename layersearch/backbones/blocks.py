@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from layersearch.backbones.survey import Survey
+from layersearch.backbones.tracing import is_norm
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _LAYERS = (
@@ -45,13 +46,6 @@ class Part:
     parameters: tuple[str, ...]
     kind: str  # 'block'; 'layer' (has a convolution, linear layer, ...), 'norm' or 'bare'
     shape: tuple[int, ...] = ()  # of its output, without the batch dimension
-
-
-def is_norm(module: nn.Module) -> bool:
-    """Whether the module normalises: by its type, or by its name if it has no children."""
-    known = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)  # noqa: SLF001
-    named = "norm" in type(module).__name__.lower() and not any(module.children())
-    return isinstance(module, known) or named
 
 
 def blocks(found: Survey) -> list[Part]:
@@ -128,7 +122,7 @@ class _Descent:
             child_path = f"{path}.{name}" if path else name
             if not any(True for _ in child.parameters()):
                 continue
-            if not any(child.children()) or isinstance(child, _LAYERS):
+            if _is_leaf(child):
                 yield _leaf(self.found, child, child_path, parent=path)
             elif self._descends(child, child_path):
                 yield from self._inside(child, child_path)
@@ -143,7 +137,8 @@ class _Descent:
         if isinstance(module, _CONTAINERS):
             return _is_row(module)
         return (
-            any(_is_block_row(child) for child in module.children())
+            _is_block_row(module)
+            or any(_is_block_row(child) for child in module.children())
             or _wraps_one_row(module)
             or self._is_most_of_it(module)
         )
@@ -161,10 +156,8 @@ def _is_row(container: nn.Module) -> bool:
 
 
 def _is_block_row(module: nn.Module) -> bool:
-    """A container of two or more blocks of one class, each of several layers."""
-    if not isinstance(module, _CONTAINERS):
-        return False
-    members = list(module.children())
+    """A module of two or more blocks of one class, each of several layers, and nothing else."""
+    members = [m for m in module.children() if any(True for _ in m.parameters())]
     return (
         len(members) > 1
         and len({type(member) for member in members}) == 1
@@ -185,12 +178,17 @@ def _count_layers(module: nn.Module) -> int:
     return sum(isinstance(inner, _LAYERS) for inner in module.modules())
 
 
+def _is_leaf(module: nn.Module) -> bool:
+    """A layer or norm of its own, though it may have children (an activation, a projection)."""
+    return not any(module.children()) or isinstance(module, _LAYERS) or is_norm(module)
+
+
 def _leaves(found: Survey, module: nn.Module, path: str) -> Iterator[Part]:
     """The layers, norms and bare parameters of the whole tree."""
     yield from _bare(module, path)
     for name, child in module.named_children():
         child_path = f"{path}.{name}" if path else name
-        if isinstance(child, _LAYERS) or not any(child.children()):
+        if _is_leaf(child):
             if any(True for _ in child.parameters()):
                 yield _leaf(found, child, child_path, parent=path)
         else:

@@ -32,8 +32,15 @@ def _encoder_layer(source: Sequence[int], *rest: Any, **__: Any) -> int:
     return _attention(source) + 2 * 2 * batch * length * width * hidden
 
 
+def _dot_product(query: Sequence[int], key: Sequence[int], *_: Any, **__: Any) -> int:
+    """Operations of scaled dot-product attention on a CPU, which older versions do not count."""
+    batch, heads, length, width = query
+    return 2 * 2 * batch * heads * length * key[2] * width
+
+
 _FIRST_LINEAR = 13  # place of the weight (hidden, width) among the arguments after the source
 _FUSED = {  # operators that PyTorch's own modules call in eval mode
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _dot_product,  # noqa: SLF001
     torch.ops.aten._native_multi_head_attention: _attention,  # noqa: SLF001
     torch.ops.aten._transformer_encoder_layer_fwd: _encoder_layer,  # noqa: SLF001
 }

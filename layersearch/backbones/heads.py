@@ -18,30 +18,38 @@ def find_head(
     *,
     calls: Sequence[str],
     input_shapes: Mapping[str, tuple[int, ...]],
+    classes: int,
 ) -> str:
-    """The path of the classifier: the last linear layer, or 1x1 convolution, that is called.
+    """The path of the classifier.
+
+    That is the last linear layer, or the 1x1 convolution after which only modules without
+    parameters come (SqueezeNet), if it gives as many numbers as the network. A network without
+    classifier has one too if it ends in an nn.Identity in its place.
 
     Args:
         network: that the other arguments were seen in.
-        head: the user's choice, which is checked; None: timm's own word for it, or the last one.
+        head: the user's choice, which is checked; None: timm's own word for it, or the above.
         calls: paths of modules in the order in which they were called.
         input_shapes: of modules, without the batch dimension.
+        classes: scores that the network gives.
 
     Raises:
         BackboneError: if there is none, or the user's choice cannot be a classifier.
     """
     candidates = [path for path in calls if _is_candidate(network.get_submodule(path))]
-    if head is not None:
-        return _checked(network, head, candidates, input_shapes)
-    named = _timm_classifier(network)
-    if named is not None:
-        return _checked(network, named, candidates, input_shapes)
-    if not candidates:
-        raise BackboneError(
-            f"head: {type(network).__name__} calls no linear layer and no 1x1 convolution; "
-            "its classifier must be a module"
-        )
-    return candidates[-1]
+    chosen = head or _timm_classifier(network)
+    if chosen is not None:
+        return _checked(network, chosen, candidates, input_shapes)
+    leaves = [path for path in calls if not any(network.get_submodule(path).children())]
+    if candidates and _gives(network, candidates[-1], classes, calls, input_shapes):
+        return candidates[-1]
+    for path in leaves[-1:]:
+        if isinstance(network.get_submodule(path), nn.Identity) and len(input_shapes[path]) == 1:
+            return path
+    raise BackboneError(
+        f"head: {type(network).__name__} ends in no linear layer and no 1x1 convolution that gives "
+        f"its {classes} scores; name its classifier, or put nn.Identity() where one would be"
+    )
 
 
 def head_kind(network: nn.Module, head: str) -> HeadKind:
@@ -89,6 +97,22 @@ def _is_candidate(module: nn.Module) -> bool:
     if isinstance(module, nn.Conv2d):
         return module.kernel_size == (1, 1) and module.groups == 1
     return isinstance(module, nn.Linear)
+
+
+def _gives(
+    network: nn.Module,
+    path: str,
+    classes: int,
+    calls: Sequence[str],
+    input_shapes: Mapping[str, tuple[int, ...]],
+) -> bool:
+    """Whether the module gives the scores, as far as its sizes and its place tell."""
+    module = network.get_submodule(path)
+    if isinstance(module, nn.Linear):
+        return module.out_features == classes and len(input_shapes[path]) == 1
+    later = calls[calls.index(path) + 1 :]
+    parameters = [p for name in later for p in network.get_submodule(name).parameters()]
+    return isinstance(module, nn.Conv2d) and module.out_channels == classes and not parameters
 
 
 def _checked(

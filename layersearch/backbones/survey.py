@@ -100,7 +100,7 @@ def survey(
     outputs: dict[str, tuple[int, ...]] = {}
     inputs: dict[str, tuple[int, ...]] = {}
     scores = _run(network, images[:2], calls=calls, outputs=outputs, inputs=inputs)
-    path = find_head(network, head, calls=calls, input_shapes=inputs)
+    path = find_head(network, head, calls=calls, input_shapes=inputs, classes=scores.shape[1])
     if check_head:
         _check_flow(network, images[:2], scores, path)
     return Survey(

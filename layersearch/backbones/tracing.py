@@ -1,8 +1,9 @@
 """A network's forward pass as an fx graph, in eval mode.
 
-Leaves of the trace are torch.nn's modules, modules without children (so that a module's own
-`training` switch, such as that of torchvision's StochasticDepth, stays alive), the head, and every
-class of module whose forward pass cannot be traced: such a module stays whole, as one call.
+Leaves of the trace are torch.nn's modules, modules without children and norms (so that a module's
+own `training` switch, such as that of torchvision's StochasticDepth, stays alive), the head, and
+every class of module whose forward pass cannot be traced: such a module stays whole, as one call.
+What a larger module does only while it trains (dropout by a function) is not in the trace.
 """
 
 import inspect
@@ -88,6 +89,8 @@ class _Tracer(fx.Tracer):
             return True
         if isinstance(m, _CONTAINERS):
             return False
+        if is_norm(m):
+            return True
         return not any(m.children()) or type(m).__module__.startswith(("torch.nn", "torch.ao.nn"))
 
     def call_module(
@@ -136,6 +139,13 @@ def _drop_other_inputs(graph: fx.Graph) -> None:
     for node in reversed(list(graph.nodes)):
         if node in doomed:
             graph.erase_node(node)
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether the module normalises: by its type, or by its name if it has no children."""
+    known = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)  # noqa: SLF001
+    named = "norm" in type(module).__name__.lower() and not any(module.children())
+    return isinstance(module, known) or named
 
 
 def mutates(node: fx.Node) -> bool:

@@ -7,8 +7,9 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from layersearch.backbones.blocks import Part, blocks, is_norm, layers, stages
+from layersearch.backbones.blocks import Part, blocks, layers, stages
 from layersearch.backbones.survey import Survey, survey
+from layersearch.backbones.tracing import is_norm
 from layersearch.errors import SpaceError
 
 _GRANULARITIES: Mapping[str, Callable[[Survey], list[Part]]] = {

@@ -306,7 +306,7 @@ def test_units_of_the_callers_own_are_cut_at_their_first_use(plain: nn.Module) -
     chain = cut(plain, [late, UnitSpec("conv2", ("conv2.weight",))], input_size=(8, 8))
     assert [(unit.name, unit.depth) for unit in chain.units] == [("late", 0), ("conv2", 1)]
     assert chain.unit("late").numel == 10
-    with pytest.raises(SpaceError, match="'conv9.weight'"):
+    with pytest.raises(SpaceError, match=r"'conv9\.weight'"):
         cut(plain, [UnitSpec("x", ("conv9.weight",))], input_size=(8, 8))
 
 

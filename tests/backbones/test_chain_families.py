@@ -1,4 +1,4 @@
-"""Every family of torchvision's classifiers, cut at every unit: the chain is the network, exactly."""
+"""Every family of torchvision's classifiers, cut at every unit: the chain is the network."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -79,8 +79,33 @@ def test_a_layer_that_the_scores_do_not_come_out_of_is_refused() -> None:
 
 def test_a_network_without_a_linear_layer_has_no_classifier() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    with pytest.raises(BackboneError, match="calls no linear layer"):
+    with pytest.raises(BackboneError, match="ends in no linear layer"):
         head_of(network)
+
+
+def test_a_network_without_classifier_may_have_an_identity_in_its_place() -> None:
+    network = models.resnet18()
+    network.fc = nn.Identity()
+    backbone = backbone_from_module(network, input_size=32, mean=(0.5,) * 3, std=(0.5,) * 3)
+    chain = build_chain(backbone)
+    assert (chain.head, chain.head_features) == ("fc", 512)
+    assert len(chain.units) == 9
+    head = new_head(512, 3, seed=0)
+    clone = clone_stage(chain.stages[-1], {}, modules={"fc": head})
+    assert clone(torch.randn(2, 512))[0].shape == (2, 3)
+
+
+def test_a_convolution_inside_the_network_is_no_classifier() -> None:
+    class Headless(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.bn = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.bn(self.conv(x)).mean(dim=(2, 3))
+
+    with pytest.raises(BackboneError, match="ends in no linear layer"):
+        head_of(Headless())
 
 
 @pytest.mark.parametrize("kind", ["linear", "conv"])
@@ -106,7 +131,7 @@ def test_hidden_layers_of_a_head_have_no_bias() -> None:
 
 
 def test_a_head_without_layers_or_classes_is_refused() -> None:
-    with pytest.raises(BackboneError, match="head.depth: must be at least 1"):
+    with pytest.raises(BackboneError, match=r"head\.depth: must be at least 1"):
         new_head(8, 3, depth=0, seed=0)
-    with pytest.raises(BackboneError, match="head.classes"):
+    with pytest.raises(BackboneError, match=r"head\.classes"):
         new_head(8, 0, seed=0)

@@ -78,7 +78,7 @@ def test_a_download_that_fails_says_what_to_do(monkeypatch: pytest.MonkeyPatch) 
     ("name", "message"),
     [
         ("resnet51", r"'resnet51' is unknown; did you mean .*resnet50"),
-        ("cifar_resnet21", "did you mean .*cifar_resnet20"),
+        ("cifar_resnet21", r"did you mean .*cifar_resnet20"),
         ("zzz", "'zzz' is unknown; see"),
         ("no_such_package:make", "cannot import 'no_such_package:make'"),
         ("torch.nn:NoSuchThing", "cannot import 'torch.nn:NoSuchThing'"),
@@ -118,7 +118,7 @@ def test_a_factory_of_the_users_own_is_called(
     assert backbone.network.get_parameter("0.weight").shape[0] == 5
     assert backbone.preprocessing.mean == (0.1, 0.2, 0.3)
     assert backbone.weights == "as made by ours:make"
-    with pytest.raises(BackboneError, match="gives a str, not an nn.Module"):
+    with pytest.raises(BackboneError, match=r"gives a str, not an nn.Module"):
         load_backbone("ours:text")
     with pytest.raises(BackboneError, match=r"ours:make\(depth=3\) failed.*arguments"):
         load_backbone("ours:make", input_size=8, factory_args={"depth": 3})
@@ -179,7 +179,7 @@ class TestTimm:
         assert torch.equal(chain(x), backbone.network(x))
 
     def test_an_unknown_model_is_refused_with_the_nearest(self) -> None:
-        with pytest.raises(BackboneError, match="timm has no model 'resnet19'.*timm/resnet1"):
+        with pytest.raises(BackboneError, match=r"timm has no model 'resnet19'.*timm/resnet1"):
             load_backbone("timm/resnet19", weights=None)
 
     def test_two_averaged_classifiers_are_refused(self) -> None:

@@ -69,7 +69,7 @@ def test_the_real_checkpoint_fits(shared_data: Path) -> None:
     backbone = load_backbone("cifar_resnet56", weights=str(file))
     random = load_backbone("cifar_resnet56", weights=None)
     assert backbone.weights_hash != random.weights_hash
-    assert sum(p.numel() for p in backbone.network.parameters()) == 855_770
+    assert sum(p.numel() for p in backbone.network.parameters()) == 853_018
 
 
 def test_a_classifier_of_other_classes_is_left_out_and_said(
@@ -174,12 +174,12 @@ def test_a_truncated_old_pickle_is_refused(tmp_path: Path, state: dict[str, Tens
     file = tmp_path / "cut.th"
     torch.save(state, file, _use_new_zipfile_serialization=False)
     file.write_bytes(file.read_bytes()[:-1000])
-    with pytest.raises(WeightsError, match="cut.th: damaged"):
+    with pytest.raises(WeightsError, match=r"cut\.th: damaged"):
         read_weights(file)
 
 
 def test_files_that_are_absent_or_of_another_kind_are_named(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="absent.pt: there is no such file"):
+    with pytest.raises(WeightsError, match=r"absent\.pt: there is no such file"):
         load_backbone("cifar_resnet14", weights=tmp_path / "absent.pt")
     (tmp_path / "weights.h5").write_bytes(b"x")
     with pytest.raises(WeightsError, match=r"weights.h5: not a weights file; .*\.safetensors"):
