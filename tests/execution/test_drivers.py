@@ -99,6 +99,7 @@ def test_drivers_that_join_share_the_work_and_train_no_subset_twice(tmp_path):
     assert len(pids(tmp_path)) == 2
 
 
+@pytest.mark.slow
 def test_a_driver_that_joined_goes_on_with_the_trials_of_one_that_was_killed(tmp_path, monkeypatch):
     log = tmp_path / "trained.log"
     victim = drive(tmp_path, workers=1, seconds=0.3, join=True)
