@@ -162,6 +162,14 @@ def _run(
             module.register_forward_pre_hook(lambda _, args, p=path: before(p, args)),
             module.register_forward_hook(lambda _, __, output, p=path: after(p, output)),
         ]
+    try:
+        return _scores(network, images)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _scores(network: nn.Module, images: Tensor) -> Tensor:
     name = type(network).__name__
     try:
         with torch.no_grad():
@@ -172,9 +180,6 @@ def _run(
             f"{name} does not run on images of shape {shape} ({_summary(error)}); "
             "give the input_size and channels that it expects"
         ) from error
-    finally:
-        for handle in handles:
-            handle.remove()
     if not isinstance(scores, Tensor) or scores.dim() != 2 or len(scores) != len(images):
         found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise BackboneError(
