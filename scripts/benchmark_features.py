@@ -148,7 +148,7 @@ def _store(
         images,
         views,
         device=options.device,
-        budget=budget,
+        budget=budget if keep else Budget(device_bytes=0, host_bytes=0),
         directory=folder if files else None,
         key="benchmark",
         policy="measured" if keep else "never",

@@ -381,8 +381,10 @@ class TestStatistics:
             store.values(2, SAMPLES, 0)
         statistics = store.statistics()
         assert statistics["hits"] == 3
-        assert statistics["multiply_adds"] == sum(
-            ran * adds for ran, adds in zip(chain.ran, chain.multiply_adds, strict=True)
+        assert (
+            store.multiply_adds
+            == statistics["multiply_adds"]
+            == sum(ran * adds for ran, adds in zip(chain.ran, chain.multiply_adds, strict=True))
         )
         assert statistics["bytes"]["device"] == 50 * 7 * 64 * 4
         decision = statistics["decisions"][2]
