@@ -329,11 +329,15 @@ class TestRemoval:
             other.prefetch(CUTS, 0)
             assert other.statistics()["blocks"]["found"] == len(CUTS)
 
-    def test_of_leftovers_spares_what_is_in_use(self, folder):
-        with shared_store(folder, key="old") as store:
-            store.values(1, SAMPLES, 0)
-            assert remove_leftovers(folder / "memory") == 0
-        assert remove_leftovers(folder / "memory") == 1
+    def test_of_leftovers_spares_what_is_in_use(self, folder, monkeypatch):
+        monkeypatch.setattr("layersearch.subtuning.features.opening._MEMORY_FILES", folder)
+        disk = folder / "disk"
+        budget = Budget(device_bytes=0, host_bytes=70_000, disk_bytes=MIB)
+        with make_store(dense_chain(), directory=disk, key="k", budget=budget) as store:
+            store.prefetch(CUTS, 0)
+            assert len(blocks_in(disk)) < len(blocks_in(folder)) == len(CUTS)
+            assert remove_leftovers(disk) == 0
+        assert remove_leftovers(disk) >= 1
         assert not blocks_in(folder)
 
     def test_opening_a_store_removes_what_ended_searches_left(self, folder):

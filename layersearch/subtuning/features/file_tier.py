@@ -21,7 +21,7 @@ from layersearch.subtuning.features.files import (
     Plan,
     locked,
     map_block,
-    remove_leftovers,
+    remove_all_unused,
     remove_unused,
     try_lock,
 )
@@ -71,7 +71,7 @@ class FileTier:
         )
         self._folder = root / digest.hexdigest()
         self._users = self._enter()
-        remove_leftovers(root)
+        remove_all_unused(root)
 
     def used(self) -> int:
         """Bytes of all files under the directory, also of those being written."""

@@ -86,15 +86,8 @@ def locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def remove_leftovers(root: Path) -> int:
-    """Deletes the features under a directory that no living process uses.
-
-    Args:
-        root: the directory of a `FeatureStore`.
-
-    Returns:
-        How many folders were deleted.
-    """
+def remove_all_unused(root: Path) -> int:
+    """Deletes the folders of blocks under a directory that no living process uses; how many."""
     removed = 0
     for users in sorted(root.glob(f"*/{USERS_LOCK}")):
         removed += remove_unused(users.parent)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from layersearch.subtuning.features.file_tier import FileTier
-from layersearch.subtuning.features.files import remove_leftovers
+from layersearch.subtuning.features.files import remove_all_unused
 from layersearch.subtuning.features.tiers import Budget, MemoryTier, Tier, TierName
 
 _log = logging.getLogger(__name__)
@@ -67,6 +67,22 @@ def open_tiers(
     return tiers
 
 
+def remove_leftovers(directory: Path) -> int:
+    """Deletes features that no living process uses: when the workers of a search have ended.
+
+    Stores do the same when they are opened, for whatever ended searches left; and a store that is
+    closed with `remove` deletes its own. This is for workers that could not close theirs.
+
+    Args:
+        directory: of the stores; their shared host memory under /dev/shm is freed too.
+
+    Returns:
+        How many folders of features were deleted.
+    """
+    memory = memory_directory_for(directory)
+    return sum(remove_all_unused(root) for root in (directory, memory) if root is not None)
+
+
 def memory_directory_for(directory: Path) -> Path | None:
     """Where the processes that share `directory` share host memory; None: this machine cannot."""
     if not _MEMORY_FILES.is_dir():
@@ -79,7 +95,7 @@ def memory_directory_for(directory: Path) -> Path | None:
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
             return None
         for root in mine.iterdir():  # memory that killed searches left taken
-            remove_leftovers(root)
+            remove_all_unused(root)
     except OSError:
         return None
     return mine / hashlib.blake2b(str(directory.resolve()).encode(), digest_size=8).hexdigest()
