@@ -4,6 +4,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import optuna
+
 from layersearch.build.components import (
     Components,
     build_components,
@@ -26,7 +28,7 @@ from layersearch.space import Subset
 from layersearch.strategies.optuna_adapter import claimed, recipe_numbers
 from layersearch.study import OpenStudy, open_study
 from layersearch.study.lease import seconds_driven
-from layersearch.subtuning import JobFactory, known_costs
+from layersearch.subtuning import JobFactory, known_costs, remove_leftovers
 
 
 def run_search(
@@ -73,6 +75,8 @@ def run_to_end(
                 )
             ]
         )
+    # Our own progress says what Optuna's log would.
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     devices = worker_devices(config)
     parts = build_components(config, given)
     proposing = build_proposing(config, given, parts.space)
@@ -110,6 +114,8 @@ def run_to_end(
             observers=observers,
         )
         seconds = _seconds(opened, since=started)
+    if parts.materials.cache_directory is not None:
+        remove_leftovers(parts.materials.cache_directory)
     return Trials(
         parts=parts,
         proposing=proposing,

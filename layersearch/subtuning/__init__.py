@@ -1,6 +1,6 @@
 """One trial: what tuning a unit means, training from cached features, evaluation."""
 
-from layersearch.subtuning.features import Budget, FeatureStore
+from layersearch.subtuning.features import Budget, FeatureStore, remove_leftovers
 from layersearch.subtuning.final import BASELINES, Contender, Verdict, contenders, judge
 from layersearch.subtuning.head import HeadFitter
 from layersearch.subtuning.job import (
@@ -38,6 +38,7 @@ __all__ = [
     "known_costs",
     "open_workplace",
     "recipe_from",
+    "remove_leftovers",
     "subtune",
     "train",
 ]

@@ -100,7 +100,7 @@ class SubtuningJob:
 
     def _prefix_flops(self) -> float:
         """FLOPs that this worker has spent on frozen prefixes."""
-        return 2.0 * float(self.workplace.features.statistics()["multiply_adds"])
+        return 2.0 * self.workplace.features.multiply_adds
 
 
 def open_workplace(materials: Materials, place: WorkerPlace) -> Workplace:
@@ -119,6 +119,7 @@ def open_workplace(materials: Materials, place: WorkerPlace) -> Workplace:
         precision=precision,
         share=place.workers_on_node > 1,
         workers_on_device=place.workers_on_device,
+        view_samples=_trained_samples(materials.data),
     )
     return Workplace(
         chain=chain,
@@ -151,6 +152,7 @@ def feature_store(
     precision: Precision,
     share: bool = False,
     workers_on_device: int = 1,
+    view_samples: Tensor | None = None,
     part: str = "train",
 ) -> FeatureStore:
     """The feature cache over some images of the task.
@@ -163,6 +165,7 @@ def feature_store(
         precision: of the forward pass.
         share: whether other workers of this node use the same features.
         workers_on_device: they divide the device's part of the budget.
+        view_samples: int64 indices of the samples that augmentation views are used for; None: all.
         part: 'train' or 'test': two parts never share a file.
     """
     preprocessing = materials.backbone.preprocessing
@@ -186,7 +189,8 @@ def feature_store(
         precision=precision,
         channels_last=_lay_channels_last(materials),
         budget=budget,
-        directory=materials.cache_directory if share else None,
+        directory=materials.cache_directory if share or budget.disk_bytes else None,
+        view_samples=view_samples,
         key=f"{materials.cache_key}-{part}-{precision}",
     )
 
@@ -208,6 +212,12 @@ def known_costs(
 def head_parameters(features: int, classes: int, depth: int) -> int:
     """Values in a head: (depth - 1) bias-free square layers and a linear one with a bias."""
     return (depth - 1) * features * features + features * classes + classes
+
+
+def _trained_samples(data: DataSplits) -> Tensor:
+    """The samples (M,) that any fold, or the winner's retraining, trains on, ascending."""
+    parts = [*(fold.train for fold in data.folds), data.final_train]
+    return torch.unique(torch.cat(parts))
 
 
 def _lay_channels_last(materials: Materials) -> bool:
