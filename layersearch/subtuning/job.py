@@ -217,7 +217,8 @@ def head_parameters(features: int, classes: int, depth: int) -> int:
 def _trained_samples(data: DataSplits) -> Tensor:
     """The samples (M,) that any fold, or the winner's retraining, trains on, ascending."""
     parts = [*(fold.train for fold in data.folds), data.final_train]
-    return torch.unique(torch.cat(parts))
+    used: Tensor = torch.unique(torch.cat(parts))
+    return used
 
 
 def _lay_channels_last(materials: Materials) -> bool:
