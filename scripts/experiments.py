@@ -35,20 +35,15 @@ class Experiment:
 GREEDY = ("strategy.name=greedy", "strategy.enqueue=[linear_probe, full_finetune]")
 TPE = ("strategy.name=tpe", "strategy.trials=40", "strategy.enqueue=[linear_probe]")
 PAIRS = ("strategy.name=exhaustive", "space.max_units=2")
-PROFILE = ("strategy.name=profile", "strategy.parts=[linear_probe, single, runs_2, runs_3, pairs]")
-SINGLES = ("strategy.name=profile", "strategy.parts=[linear_probe, single, runs_2, runs_3]")
+PROFILE = ("strategy.name=profile", "strategy.parts=[linear_probe, single, runs_2, runs_3]")
 
 EXPERIMENTS = [
-    Experiment("resnet20-jpeg-greedy", "resnet20_cifar10_jpeg.yaml", GREEDY),
-    Experiment("resnet20-jpeg-profile", "resnet20_cifar10_jpeg.yaml", PROFILE),
-    Experiment("resnet20-jpeg-exhaustive-2", "resnet20_cifar10_jpeg.yaml", PAIRS),
-    Experiment("resnet20-jpeg-tpe", "resnet20_cifar10_jpeg.yaml", TPE),
-    Experiment("resnet20-mnist-greedy", "resnet20_mnist.yaml", GREEDY),
-    Experiment("resnet20-mnist-profile", "resnet20_mnist.yaml", PROFILE),
-    Experiment("resnet20-mnist-exhaustive-2", "resnet20_mnist.yaml", PAIRS),
-    Experiment("resnet20-mnist-tpe", "resnet20_mnist.yaml", TPE),
+    Experiment(f"resnet20-{task}-{name}", f"resnet20_{file}.yaml", overrides)
+    for task, file in (("jpeg", "cifar10_jpeg"), ("mnist", "mnist"))
+    for name, overrides in (("greedy", GREEDY), ("exhaustive-2", PAIRS), ("tpe", TPE))
+] + [
     Experiment("resnet56-jpeg-greedy", "resnet56_cifar10_jpeg.yaml", GREEDY),
-    Experiment("resnet56-jpeg-profile", "resnet56_cifar10_jpeg.yaml", SINGLES),
+    Experiment("resnet56-jpeg-profile", "resnet56_cifar10_jpeg.yaml", PROFILE),
 ]
 
 

@@ -33,12 +33,14 @@ def search(
 
     Args:
         config: a YAML file, or a mapping of the same form; None: everything is given below.
-        backbone: a name ('resnet50'), a mapping of the section `backbone`, the user's own module,
-        or
-            a `Backbone` (see `backbone_from_module`, which takes mean, std and input size).
-        data: a source ('digits'), a mapping of the section `data`; or tensors (x, y) or
-            (x, y, x_test, y_test), a Dataset, a pair of Datasets, or `DataSplits`; how these are
-            divided is said by `data_options`.
+        backbone: a name ('resnet50'), a mapping of the section `backbone`, the user's own module
+            (images are then normalised by `mean` and `std` of the config's section `backbone`, or
+            not at all), or a `Backbone` (see `backbone_from_module`, which takes mean, std and
+            input size).
+        data: a source ('digits'), a mapping of the section `data`; or tensors or arrays (x, y) or
+            (x, y, x_test, y_test), a Dataset, a pair (train, test) of Datasets, or `DataSplits`.
+            How tensors and Datasets are divided is said by `data_options`; `DataSplits` are
+            divided already.
         strategy: a name, a mapping of the section `strategy`, an Optuna sampler, or an object with
             `propose` and `answer` (see `layersearch.strategies`).
         metric: a metric's name, or a callable that takes the `Outcome` and returns a number.

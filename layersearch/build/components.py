@@ -204,17 +204,20 @@ def build_data(config: SearchConfig, given: Given) -> DataSplits:
         "test_samples": section.test_samples,
         "folds": section.folds,
         "holdout": section.holdout,
+        "retrain_on": section.retrain_on,
+        "overlap": section.overlap,
+        "image_size": section.image_size,
         "seed": config.seed,
     }
     if isinstance(given.data, DataSplits):
         return given.data
     if isinstance(given.data, (tuple, list)) and all(torch.is_tensor(t) or hasattr(t, "__array__")
                                                      for t in given.data):  # fmt: skip
-        return splits_from_tensors(*(torch.as_tensor(part) for part in given.data), **sizes)
+        return splits_from_tensors(*given.data, **sizes)
     if isinstance(given.data, (tuple, list)):
-        return splits_from_dataset(*given.data, image_size=section.image_size, **sizes)
+        return splits_from_dataset(*given.data, **sizes)
     if given.data is not None:
-        return splits_from_dataset(given.data, image_size=section.image_size, **sizes)
+        return splits_from_dataset(given.data, **sizes)
     if section.source == GIVEN:
         raise DataError(
             "data: this search was made from Python objects; give them to search() again"
@@ -225,7 +228,6 @@ def build_data(config: SearchConfig, given: Given) -> DataSplits:
         name=section.name,
         options=section.options,
         download=section.download,
-        image_size=section.image_size,
         **sizes,
     )
 

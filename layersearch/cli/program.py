@@ -22,7 +22,7 @@ _EXAMPLES = """\
 examples:
   layersearch search search_spaces/digits.yaml
   layersearch search my.yaml --strategy tpe --trials 200 --workers 4
-  layersearch search my.yaml -o recipe.epochs=5 -o objective.constraints.flops.max=1e12
+  layersearch search my.yaml -o recipe.epochs=5 -o objective.constraints.task_bytes.max=1e6
   layersearch profile my.yaml
   layersearch units resnet50
   layersearch export digits digits-task.safetensors

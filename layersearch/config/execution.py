@@ -61,9 +61,10 @@ def _budget(value: object) -> object:
 class BudgetConfig(Section):
     """What a search may use in all, over all its workers and runs; null: no bound."""
 
+    # In which a driver works on the study. `budget: 2h 200epochs` says two at once.
     seconds: Seconds | None = None
     trainings: Annotated[int, Field(ge=1)] | None = None  # a training is one fold of one trial
-    epochs: Annotated[int, Field(ge=1)] | None = None
+    epochs: Annotated[int, Field(ge=1)] | None = None  # over all folds
 
     def __bool__(self) -> bool:
         """Whether there is a bound at all."""
@@ -71,27 +72,29 @@ class BudgetConfig(Section):
 
 
 class CacheConfig(Section):
-    """Memory for the features of frozen prefixes, a worker; sizes such as 4GiB."""
+    """Memory for the features of frozen prefixes, on each machine; sizes such as 4GiB."""
 
-    device: Bytes = 1 << 30
-    host: Bytes = 4 << 30
-    disk: Bytes = 0
-    directory: str | None = None  # of the memory-mapped files; null: in the study's folder
+    device: Bytes = 1 << 30  # on each training device; its workers divide it
+    host: Bytes = 4 << 30  # of main memory, shared by all workers
+    disk: Bytes = 0  # of files, shared by all workers
+    directory: str | None = None  # of these files; null: in the study's folder
 
 
 class ExecutionConfig(Section):
     """Who trains: worker processes, devices, bounds."""
 
-    runner: Literal["local", "ray"] = "local"
-    workers: Annotated[int, Field(ge=1)] = 1
+    runner: Literal["local", "ray"] = "local"  # who trains; local in this version
+    workers: Annotated[int, Field(ge=1)] = 1  # subsets trained at once, a process each
     threads: Annotated[int, Field(ge=1)] | None = None  # a worker; null: the cores are divided
+    # auto (all GPUs, else the CPU), cpu, cuda, cuda:0, 'cuda:0,1', or mps
     device: Annotated[
         tuple[str, ...], BeforeValidator(_devices), AfterValidator(_known_devices)
     ] = ("auto",)
-    workers_per_device: Annotated[int, Field(ge=1)] = 1
+    workers_per_device: Annotated[int, Field(ge=1)] = 1  # the most that share a GPU
     address: str | None = None  # of a Ray cluster
+    # What the search may use in all, over all workers and runs.
     budget: Annotated[BudgetConfig, BeforeValidator(_budget)] = BudgetConfig()
-    trial_timeout: Seconds | None = None
+    trial_timeout: Seconds | None = None  # without a report, then the worker is replaced
     max_failures: Annotated[int, Field(ge=1)] = 3  # trials that fail of themselves, then it stops
     cache: CacheConfig = CacheConfig()
 
@@ -112,14 +115,15 @@ class StudyConfig(Section):
     name: Annotated[str, AfterValidator(_study_name)] | None = None  # null: the file's name
     # An Optuna storage URL or a path (*.db: SQLite, *.log: journal); null: SQLite in its folder
     storage: str | None = None
-    directory: str = "runs"
+    directory: str = "runs"  # where studies have their folders
     join: bool = False  # share the work with another driver of the same study
 
 
 class FinalConfig(Section):
     """What is trained on all training data at the end, and compared on the test split."""
 
-    seeds: Annotated[int, Field(ge=1)] = 3
+    seeds: Annotated[int, Field(ge=1)] = 3  # how often each is retrained
+    # What the winner is compared with.
     baselines: Annotated[
         tuple[Literal["linear_probe", "full_finetune", "lp_ft"], ...], BeforeValidator(one_or_more)
     ] = ("linear_probe", "full_finetune", "lp_ft")

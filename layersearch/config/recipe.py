@@ -45,7 +45,8 @@ class HeadConfig(Section):
     """The new classifier."""
 
     depth: Annotated[int, Field(ge=1)] = 1  # (depth - 1) x [linear, ReLU], then a linear layer
-    start: Literal["random", "linear_probe"] = "linear_probe"  # the paper's is random
+    # Where it begins: fitted to the frozen features, or at random, as in the paper.
+    start: Literal["random", "linear_probe"] = "linear_probe"
 
 
 class AugmentationConfig(Section):
@@ -69,23 +70,27 @@ class AugmentationConfig(Section):
 class RecipeConfig(Section):
     """Training settings, in the field's usual terms."""
 
-    epochs: SearchableInt = 10
-    batch_size: SearchableInt = 64
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    lr: SearchableFloat = 1e-3
+    epochs: SearchableInt = 10  # passes over the training samples, a fold
+    batch_size: SearchableInt = 64  # samples of one step
+    optimizer: Literal["adamw", "sgd"] = "adamw"  # of tuned units and head
+    lr: SearchableFloat = 1e-3  # the largest learning rate; the schedule scales it
     momentum: SearchableFloat = 0.9  # of SGD
-    weight_decay: SearchableFloat = 0.01
-    schedule: Literal["cosine", "step", "constant"] = "cosine"
-    warmup_epochs: SearchableFloat = 0.0
-    step_epochs: Annotated[int, Field(ge=1)] = 10  # schedule 'step'
-    step_factor: Annotated[float, Field(gt=0)] = 0.1
-    label_smoothing: SearchableFloat = 0.0
+    weight_decay: SearchableFloat = 0.01  # of all that is tuned
+    schedule: Literal["cosine", "step", "constant"] = "cosine"  # of the learning rate; to 0 if cosine
+    warmup_epochs: SearchableFloat = 0.0  # in which the learning rate rises from 0; fractions too
+    step_epochs: Annotated[int, Field(ge=1)] = 10  # schedule 'step': every so many epochs …
+    step_factor: Annotated[float, Field(gt=0)] = 0.1  # … the learning rate is multiplied by this
+    label_smoothing: SearchableFloat = 0.0  # share of the target spread over all classes
     clip_norm: SearchableFloat | None = None  # largest norm of the whole gradient
+    # auto: bf16 where the hardware multiplies bf16 matrices, else fp32
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    # Memory format of images; auto: where the backbone has convolutions.
     channels_last: Annotated[bool | Literal["auto"], BeforeValidator(_switch_or_auto)] = "auto"
-    compile: bool = False
-    norms: Literal["train", "eval"] = "train"  # BatchNorm of tuned units; frozen ones: always eval
-    start: Literal["pretrained", "random"] = "pretrained"  # of the tuned units
+    compile: bool = False  # torch.compile; a compilation a subset, for long trainings only
+    # BatchNorm of tuned units: learn the new statistics, or keep the pretrained ones; that of frozen
+    # units always keeps them.
+    norms: Literal["train", "eval"] = "train"
+    start: Literal["pretrained", "random"] = "pretrained"  # where tuned units begin
     head: HeadConfig = HeadConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
 

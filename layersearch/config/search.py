@@ -21,6 +21,7 @@ from layersearch.config.values import Section
 class SearchConfig(Section):
     """A whole search. Made by `load_config` or `config_from`, which also check across sections."""
 
+    # Decides folds, picks, batches, augmentation, heads and what samplers draw.
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
     backbone: BackboneConfig
     data: DataConfig

@@ -52,7 +52,9 @@ class StrategyConfig(Section):
     """What every strategy has."""
 
     trials: Annotated[int, Field(ge=1)] | None = None  # at most; null: until the strategy ends
+    # Tried first: linear_probe, full_finetune, a unit, or a list of units.
     enqueue: Enqueued = ()
+    # One of Optuna's, or 'package.module:callable', that ends hopeless trials early; null: none.
     pruner: Annotated[PrunerConfig, BeforeValidator(_named)] | None = None
 
 
@@ -60,6 +62,7 @@ class GreedyConfig(StrategyConfig):
     """Adds (or removes) one unit a round, as long as that gains (Kaplun et al. 2023)."""
 
     name: Literal["greedy"] = "greedy"
+    # Adds units to none, leaves out units of all, or does both and takes the better answer.
     direction: Literal["forward", "backward", "both"] = "forward"
     # 'paired': the gain on the same samples exceeds its error; 'paper': it exceeds min_gain;
     # 'official': as the paper's code, which goes on through rounds without a gain.
@@ -67,7 +70,7 @@ class GreedyConfig(StrategyConfig):
     # In units of the metric; the paper's epsilon. Null: 0, and 0.01 for 'official'.
     min_gain: float | None = None
     z: Annotated[float, Field(ge=0)] = 1.0  # 'paired': standard errors that a gain must exceed
-    max_rounds: Annotated[int, Field(ge=1)] | None = None
+    max_rounds: Annotated[int, Field(ge=1)] | None = None  # at most
     start_score: float | None = None  # what round 1 must exceed; null: the rule's own
     speculate: Annotated[int, Field(ge=0)] = 1  # rounds that free workers go ahead
 
@@ -84,7 +87,7 @@ class ProfileConfig(StrategyConfig):
     """The finetuning profile: what each unit, run of units or pair is worth by itself."""
 
     name: Literal["profile"] = "profile"
-    # Of PARTS, or runs_k for any k; trained in this order.
+    # linear_probe, single, pairs, or runs_k for any k; trained in this order.
     parts: Annotated[
         tuple[Annotated[str, AfterValidator(_part)], ...],
         BeforeValidator(one_or_more),

@@ -32,50 +32,60 @@ class BackboneConfig(Section):
     head: str | None = None  # module path of the classifier; null: found
     input_size: Annotated[int, Field(ge=1)] | None = None  # pixels, square; null: the weights' own
     mean: Triple | None = None  # of the inputs in [0, 1]; null: the weights' own
-    std: Triple | None = None
+    std: Triple | None = None  # the same
     arguments: Options = Field(default_factory=dict)  # for the factory
 
 
 class DataConfig(Section):
     """The new task's data: where it is and how it is divided."""
 
+    # folder, torchvision, arrays, idx, digits, vtab, or 'package.module:factory'
     source: Annotated[str, Field(min_length=1)]
-    path: str | None = None  # a folder, an archive of one, or a file
+    # A folder, an archive of one, or a file; of 'torchvision' where its files lie or go.
+    path: str | None = None
     name: str | None = None  # of a torchvision data set, or of a VTAB task
     options: Options = Field(default_factory=dict)  # for the torchvision data set or the factory
-    download: bool = True
+    download: bool = True  # whether a torchvision data set may be fetched
     train_samples: Annotated[int, Field(ge=2)] | None = None  # in total, stratified; null: all
     samples_per_class: Annotated[int, Field(ge=1)] | None = None  # instead of train_samples
+    # null: the whole test split, or what training leaves where the source has one pool only
     test_samples: Annotated[int, Field(ge=1)] | None = None
-    # Validation: k folds, or one hold-out: a count, a share, or 'given' (the source's own split).
-    # Neither: the source's own if it has one, else 5 folds.
+    # Validation by k folds. Neither this nor holdout: the source's own split if it has one, else 5.
     folds: Annotated[int, Field(ge=2)] | None = None
+    # Validation by one hold-out instead: a count, a share of the training samples, or 'given' (the
+    # source's own split).
     holdout: Annotated[
         int | float | Literal["given"] | None, BeforeValidator(_count_share_or_given)
     ] = None
-    retrain_on: Literal["train", "all"] | None = None  # the winner, with a hold-out; null: by kind
-    overlap: Literal["refuse", "drop"] | None = None  # test samples that are training samples too
-    image_size: Annotated[int, Field(ge=1)] | None = None  # pixels, square; null: as they are
+    # Whether the winner's retraining takes the hold-out in ('all'); null: unless it is drawn beside
+    # the training samples.
+    retrain_on: Literal["train", "all"] | None = None
+    # Test samples that are copies of training samples; null: refuse, but drop from published
+    # benchmarks and from what is left of one pool.
+    overlap: Literal["refuse", "drop"] | None = None
+    # Pixels, square, that images are stored at; null: their own size, 256 at most.
+    image_size: Annotated[int, Field(ge=1)] | None = None
 
 
 class SpaceConfig(Section):
     """The units that are switched on and off, and which subsets of them are tried."""
 
-    granularity: Literal["stage", "block", "layer"] = "block"
+    granularity: Literal["stage", "block", "layer"] = "block"  # how large a unit is
     kinds: Annotated[
         tuple[Literal["norm", "bias", "weight"], ...], BeforeValidator(one_or_more)
     ] = ()  # parameters of these kinds are units of their own within each block
+    # Units of your own instead of a granularity: name -> globs over names of parameters.
     units: dict[str, Annotated[tuple[str, ...], BeforeValidator(one_or_more)]] | None = None
-    exclude: Names = ()  # units or parameters that are no part of the space
-    min_units: Annotated[int, Field(ge=0)] = 0
-    max_units: Annotated[int, Field(ge=1)] | None = None
-    always: Names = ()  # tuned in every trial
-    never: Names = ()
+    exclude: Names = ()  # globs over units or parameters that are no part of the space
+    min_units: Annotated[int, Field(ge=0)] = 0  # in a subset, those of `always` included
+    max_units: Annotated[int, Field(ge=1)] | None = None  # the same; null: all
+    always: Names = ()  # units tuned in every trial
+    never: Names = ()  # units frozen in every trial
     contiguous: Annotated[int, Field(ge=1)] | None = None  # only runs of exactly so many units
 
 
 class Limit(Section):
-    """The most that a subset may cost; a subset over it is never trained."""
+    """The most that a subset may cost, or that a metric may be."""
 
     max: Annotated[float, Field(gt=0)]
 
@@ -85,10 +95,12 @@ class ObjectiveConfig(Section):
 
     metric: Annotated[tuple[str, ...], BeforeValidator(one_or_more), Field(min_length=1)] = (
         "accuracy",
-    )  # or 'package.module:object'
+    )  # its name, or 'package.module:object'; one in this version
     direction: (
         Annotated[tuple[Literal["maximize", "minimize"], ...], BeforeValidator(one_or_more)] | None
     ) = None  # one a metric; null: the metric knows
+    # The most a subset may cost (trainable_parameters, added_parameters, task_bytes,
+    # step_multiply_adds: never trained over it), or that a metric may be.
     constraints: dict[str, Limit] = Field(default_factory=dict)
 
     @model_validator(mode="after")
