@@ -76,7 +76,7 @@ class RecipeConfig(Section):
     lr: SearchableFloat = 1e-3  # the largest learning rate; the schedule scales it
     momentum: SearchableFloat = 0.9  # of SGD
     weight_decay: SearchableFloat = 0.01  # of all that is tuned
-    schedule: Literal["cosine", "step", "constant"] = "cosine"  # of the learning rate; to 0 if cosine
+    schedule: Literal["cosine", "step", "constant"] = "cosine"  # of the learning rate
     warmup_epochs: SearchableFloat = 0.0  # in which the learning rate rises from 0; fractions too
     step_epochs: Annotated[int, Field(ge=1)] = 10  # schedule 'step': every so many epochs …
     step_factor: Annotated[float, Field(gt=0)] = 0.1  # … the learning rate is multiplied by this
@@ -87,8 +87,8 @@ class RecipeConfig(Section):
     # Memory format of images; auto: where the backbone has convolutions.
     channels_last: Annotated[bool | Literal["auto"], BeforeValidator(_switch_or_auto)] = "auto"
     compile: bool = False  # torch.compile; a compilation a subset, for long trainings only
-    # BatchNorm of tuned units: learn the new statistics, or keep the pretrained ones; that of frozen
-    # units always keeps them.
+    # BatchNorm of tuned units: learn the new statistics, or keep the pretrained ones, as that of
+    # frozen units always does.
     norms: Literal["train", "eval"] = "train"
     start: Literal["pretrained", "random"] = "pretrained"  # where tuned units begin
     head: HeadConfig = HeadConfig()
