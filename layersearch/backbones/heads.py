@@ -47,8 +47,9 @@ def find_head(
         if isinstance(network.get_submodule(path), nn.Identity) and len(input_shapes[path]) == 1:
             return path
     raise BackboneError(
-        f"head: {type(network).__name__} ends in no linear layer and no 1x1 convolution that gives "
-        f"its {classes} scores; name its classifier, or put nn.Identity() where one would be"
+        f"backbone.head: {type(network).__name__} ends in no linear layer and no 1x1 convolution "
+        f"that gives its {classes} scores; name its classifier, or put nn.Identity() where one "
+        "would be"
     )
 
 
@@ -123,18 +124,23 @@ def _checked(
 ) -> str:
     known = dict(network.named_modules())
     if head not in known or head == "":
-        nearest = difflib.get_close_matches(head, [*candidates, *known], n=3, cutoff=0.4)
+        names = list(dict.fromkeys((*candidates, *known)))
+        nearest = difflib.get_close_matches(head, names, n=3, cutoff=0.4)
         hint = f"did you mean {_quoted(nearest)}?" if nearest else f"linear: {_quoted(candidates)}"
-        raise BackboneError(f"head: {type(network).__name__} has no module '{head}'; {hint}")
+        raise BackboneError(
+            f"backbone.head: {type(network).__name__} has no module '{head}'; {hint}"
+        )
     if head not in input_shapes:
         raise BackboneError(
-            f"head: '{head}' is not called in the forward pass; name the classifier that is"
+            f"backbone.head: '{head}' is not called in the forward pass; name the classifier that "
+            "is"
         )
     if not _is_candidate(known[head]) and len(input_shapes[head]) != 1:
         inside = [path for path in candidates if path.startswith(f"{head}.")]
         remedy = f"name the layer itself: {_quoted(inside)}" if inside else "name a linear layer"
         raise BackboneError(
-            f"head: '{head}' ({type(known[head]).__name__}) does not take features (N, C); {remedy}"
+            f"backbone.head: '{head}' ({type(known[head]).__name__}) does not take features "
+            f"(N, C); {remedy}"
         )
     return head
 
@@ -145,7 +151,7 @@ def _timm_classifier(network: nn.Module) -> str | None:
     name = settings.get("classifier") if hasattr(settings, "get") else None
     if isinstance(name, tuple | list):
         raise BackboneError(
-            f"head: {type(network).__name__} averages the classifiers {_quoted(name)}; "
+            f"backbone.head: {type(network).__name__} averages the classifiers {_quoted(name)}; "
             "choose a variant with one (not a distilled model)"
         )
     known = isinstance(name, str) and _is_candidate(

@@ -198,7 +198,9 @@ def _check_flow(network: nn.Module, images: Tensor, scores: Tensor, head: str) -
     finally:
         handle.remove()
     if not changed:
-        raise BackboneError(f"head: the scores do not depend on '{head}'; name the classifier")
+        raise BackboneError(
+            f"backbone.head: the scores do not depend on '{head}'; name the classifier"
+        )
 
 
 def _summary(error: Exception) -> str:

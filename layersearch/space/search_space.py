@@ -65,10 +65,11 @@ class SearchSpace:
         self.limits = self._limits.maximum
         self._check_not_empty()
 
-    def subset(self, names: Iterable[str]) -> Subset:
+    def subset(self, names: Iterable[str], *, where: str = "subset") -> Subset:
         """The units of these names as a subset, in order of depth; it may be outside the space.
 
-        Also takes the words 'none' or 'linear_probe', and 'all' or 'full_finetune'.
+        Also takes the words 'none' or 'linear_probe', and 'all' or 'full_finetune'. `where` is
+        what a message calls them.
 
         Raises:
             SpaceError: a name is unknown; the message names the nearest.
@@ -79,7 +80,7 @@ class SearchSpace:
                 return Subset()
             if given[0] in EVERYTHING:
                 return Subset(unit.name for unit in self.units)
-        self._check_known("subset", given)
+        self._check_known(where, given, words=(*NOTHING, *EVERYTHING) if len(given) == 1 else ())
         return self._ordered(given)
 
     def why_not(self, subset: Subset) -> str | None:
@@ -198,9 +199,10 @@ class SearchSpace:
 
     # --- Refusals, before any work ----------------------------------------------------------------
 
-    def _check_known(self, where: str, names: Sequence[str]) -> None:
+    def _check_known(self, where: str, names: Sequence[str], *, words: Sequence[str] = ()) -> None:
+        known = (*self._position, *words)
         unknown = [
-            f"{where}: {name!r} is no unit of this backbone; {did_you_mean(name, self._position)}"
+            f"{where}: {name!r} is no unit of this backbone; {did_you_mean(name, known)}"
             for name in names
             if name not in self._position
         ]
