@@ -1,19 +1,33 @@
 """`layersearch.search`: the search of a YAML file as one Python call."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
 from torch import nn
 
 from layersearch.backbones import Backbone
 from layersearch.build.given import Given
 from layersearch.build.result import Result
 from layersearch.build.search import run_search
-from layersearch.config import SearchConfig, config_from
+from layersearch.config import GIVEN, SearchConfig, config_from
+from layersearch.config.overrides import forget_other_strategy
 from layersearch.config.reading import read_document
+from layersearch.errors import ConfigError, Problem
 from layersearch.execution import Observer, SearchProgress
+from layersearch.execution.observer import Observers
+from layersearch.strategies import Strategy
 
+# Arguments that name something in their section, and the fields that belong to what is named.
+_NAMED = {"backbone": "name", "data": "source", "strategy": "name", "objective": "metric"}
+_BELONG = {
+    "backbone": ("name", "weights", "head", "input_size", "mean", "std", "arguments"),
+    "data": ("source", "path", "name", "options"),
+    "objective": ("metric", "direction"),
+}
 _SECTIONS = ("space", "recipe", "objective", "execution", "study", "final")
 
 
@@ -23,8 +37,9 @@ def search(
     backbone: str | Mapping[str, Any] | nn.Module | Backbone | None = None,
     data: Any = None,
     strategy: Any = None,
-    metric: str | Callable[[Any], Any] | None = None,
+    metric: str | Sequence[str] | Callable[[Any], Any] | None = None,
     pruner: Any = None,
+    trials: int | None = None,
     overrides: Sequence[str] = (),
     observers: Sequence[Observer] | None = None,
     **sections: Any,
@@ -45,11 +60,16 @@ def search(
             `propose` and `answer` (see `layersearch.strategies`).
         metric: a metric's name, or a callable that takes the `Outcome` and returns a number.
         pruner: the name of one of Optuna's pruners, or such an object.
+        trials: at most; samplers need it, or `execution={'budget': …}`, for they never end.
         overrides: 'recipe.epochs=5', as `-o` on the command line; they have the last word.
         observers: are told what happens; None: progress is shown on the terminal.
         **sections: the other sections as mappings: `space`, `recipe`, `objective`, `execution`,
-            `study`, `final`; `seed`, a number; and `data_options`, a mapping of fields of the
-            section `data` that go with data given as objects: `{'folds': 5}`.
+            `study`, `final`; `seed`, a number; `data_options` and `strategy_options`, mappings of
+            fields of the sections `data` and `strategy` that go with objects given for these:
+            `{'folds': 5}`, `{'enqueue': ['linear_probe']}`.
+
+    What a file says of the backbone, data set, strategy or metric that an argument replaces is set
+    aside; the rest of the file holds.
 
     Returns:
         The chosen subset, its scores and costs, and where the tuned units were saved.
@@ -58,33 +78,41 @@ def search(
         LayersearchError: whatever a user can mend; see `layersearch.errors`.
         TypeError: an unknown keyword.
     """
-    unknown = set(sections) - {*_SECTIONS, "seed", "data_options"}
+    unknown = set(sections) - {*_SECTIONS, "seed", "data_options", "strategy_options"}
     if unknown:
         raise TypeError(f"search() has no argument {', '.join(sorted(unknown))}")
+    arguments = {
+        "backbone": backbone,
+        "data": data,
+        "strategy": strategy,
+        "objective": metric,
+        "pruner": pruner,
+        "trials": trials,
+    }
+    _check_objects(arguments)
     given = Given(
         backbone=backbone if isinstance(backbone, nn.Module | Backbone) else None,
-        data=None if data is None or isinstance(data, str | Mapping) else data,
-        strategy=None if strategy is None or isinstance(strategy, str | Mapping) else strategy,
-        pruner=None if pruner is None or isinstance(pruner, str | Mapping) else pruner,
+        data=None if isinstance(data, str | Mapping) else data,
+        strategy=None if isinstance(strategy, str | Mapping) else strategy,
+        pruner=None if isinstance(pruner, str | Mapping) else pruner,
         metric=metric if callable(metric) else None,
     )
-    resolved = _describe(
-        config, given, backbone, data, strategy, metric, pruner, sections, overrides
-    )
+    resolved = _describe(config, arguments, sections, overrides)
     if observers is not None:
-        return run_search(resolved, given=given, observers=observers)
+        return _search(resolved, given, observers)
     with SearchProgress() as progress:
-        return run_search(resolved, given=given, observers=[progress])
+        return _search(resolved, given, [progress])
+
+
+def _search(config: SearchConfig, given: Given, observers: Sequence[Observer]) -> Result:
+    for note in config.notes:
+        Observers(observers).message(note)
+    return run_search(config, given=given, observers=observers)
 
 
 def _describe(
     config: str | Path | Mapping[str, Any] | None,
-    given: Given,
-    backbone: Any,
-    data: Any,
-    strategy: Any,
-    metric: Any,
-    pruner: Any,
+    arguments: Mapping[str, Any],
     sections: Mapping[str, Any],
     overrides: Sequence[str],
 ) -> SearchConfig:
@@ -94,31 +122,96 @@ def _describe(
     if source is not None:
         base = read_document(source)
     elif isinstance(config, Mapping):
-        base = dict(config)
+        base = copy.deepcopy(dict(config))
     changes: dict[str, Any] = {
-        name: value for name, value in sections.items() if name != "data_options"
+        name: value for name, value in sections.items() if not name.endswith("_options")
     }
-    named = {
-        "backbone": (backbone, "name"),
-        "data": (data, "source"),
-        "strategy": (strategy, "name"),
-        "objective": (metric, "metric"),
-    }
+    notes: list[str] = []
     objects = []
-    for section, (value, key) in named.items():
+    for section, key in _NAMED.items():
+        value = arguments[section]
         if value is None:
             continue
-        if isinstance(value, str | Mapping):
-            told = dict(value) if isinstance(value, Mapping) else {key: value}
-            changes[section] = _merged(changes.get(section, {}), told)
-        else:
+        told = _told(value, key)
+        if told is None:
             objects.append(section)
-            base[section] = {k: v for k, v in dict(base.get(section, {})).items() if k != key}
-    if "data_options" in sections:
-        changes["data"] = _merged(changes.get("data", {}), sections["data_options"])
-    if pruner is not None and given.pruner is None:
-        changes["strategy"] = _merged(changes.get("strategy", {}), {"pruner": pruner})
-    return config_from(_merged(base, changes), overrides, source=source, given=objects)
+            told = {}
+        if told.get(key, GIVEN if section in objects else None) is not None:
+            notes += _forget(base, section, key, told.get(key, GIVEN))
+        changes[section] = _merged(changes.get(section, {}), told)
+    for section in ("data", "strategy"):
+        options = sections.get(f"{section}_options", {})
+        changes[section] = _merged(changes.get(section, {}), options)
+    if arguments["trials"] is not None:
+        changes["strategy"] = _merged(changes["strategy"], {"trials": arguments["trials"]})
+    if isinstance(arguments["pruner"], str | Mapping):
+        changes["strategy"] = _merged(changes["strategy"], {"pruner": arguments["pruner"]})
+    changes = {name: value for name, value in changes.items() if value != {}}
+    described = config_from(_merged(base, changes), overrides, source=source, given=objects)
+    described.locate(source, notes=(*notes, *described.notes))
+    return described
+
+
+def _told(value: Any, key: str) -> dict[str, Any] | None:
+    """What an argument says in a description's words; None: it is an object."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    names = isinstance(value, list | tuple) and all(isinstance(part, str) for part in value)
+    if isinstance(value, str) or (names and key == "metric"):
+        return {key: value}
+    return None
+
+
+def _forget(base: dict[str, Any], section: str, key: str, name: object) -> list[str]:
+    """Takes out of `base` what it says of another backbone, data set, strategy or metric only."""
+    if section == "strategy":
+        notes = [
+            note.removesuffix(f", not of '{GIVEN}'") for note in forget_other_strategy(base, name)
+        ]
+        if name == GIVEN and isinstance(base.get(section), dict):
+            base[section].pop(key, None)
+        return notes
+    said = base.get(section)
+    if not isinstance(said, dict) or said.get(key) in (None, name):
+        return []
+    kept = {field: said[field] for field in said if field not in _BELONG[section]}
+    gone = [field for field in said if field in _BELONG[section] and field != key]
+    base[section] = kept
+    return [f"{section}: {', '.join(gone)} set aside: of '{said[key]}'"] if gone else []
+
+
+def _check_objects(arguments: Mapping[str, Any]) -> None:
+    """Refuses objects that can be no backbone, strategy, metric or pruner.
+
+    Raises:
+        ConfigError: with all of them.
+    """
+    kinds: dict[str, tuple[Any, str]] = {
+        "backbone": (nn.Module | Backbone, "a name, an nn.Module or a Backbone"),
+        "strategy": (
+            Strategy | BaseSampler,
+            "a name, an Optuna sampler, or an object with propose, answer and explain",
+        ),
+        "objective": (Callable, "a name, or a callable that takes the outcome"),
+        "pruner": (BasePruner, "a name or an Optuna pruner"),
+    }
+    problems = []
+    for name, (kind, rule) in kinds.items():
+        value = arguments[name]
+        if value is None or _told(value, _NAMED.get(name, "name")) is not None:
+            continue
+        is_class = isinstance(value, type) and name != "objective"
+        if is_class or not isinstance(value, kind):
+            got = f"the class {value.__name__}" if is_class else type(value).__name__
+            problems.append(
+                Problem(
+                    where="metric" if name == "objective" else name,
+                    what=f"must be {rule}, got {got}",
+                    remedy=f"give an object of it: {value.__name__}(…)" if is_class else "",
+                )
+            )
+    if problems:
+        raise ConfigError(problems)
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

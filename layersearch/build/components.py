@@ -3,14 +3,16 @@
 Everything that can be wrong with a description is found here, before any training starts.
 """
 
+import copy
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from layersearch.backbones import Backbone, Chain, backbone_from_module, build_chain, load_backbone
 from layersearch.build.given import Given
@@ -22,7 +24,7 @@ from layersearch.data import (
     splits_from_dataset,
     splits_from_tensors,
 )
-from layersearch.errors import ConfigError, DataError, Problem
+from layersearch.errors import BackboneError, ConfigError, DataError, Problem
 from layersearch.objectives import Objective, make_objective
 from layersearch.space import Bounds, SearchSpace
 from layersearch.subtuning import Budget, HeadRecipe, Materials, Recipe, known_costs
@@ -167,7 +169,7 @@ def build_backbone(config: SearchConfig, given: Given, data: DataSplits | None) 
     """The pretrained network, the user's own module or one by name."""
     section = config.backbone
     if isinstance(given.backbone, Backbone):
-        return given.backbone
+        return replace(given.backbone, network=_copied(given.backbone.network))
     if given.backbone is not None:
         side = section.input_size or 224
         size = (side, side)
@@ -175,7 +177,7 @@ def build_backbone(config: SearchConfig, given: Given, data: DataSplits | None) 
             height, width = data.train.images.shape[-2:]
             size = (height, width)
         return backbone_from_module(
-            given.backbone,
+            _copied(given.backbone),
             input_size=size,
             mean=section.mean or (0.0, 0.0, 0.0),
             std=section.std or (1.0, 1.0, 1.0),
@@ -193,6 +195,17 @@ def build_backbone(config: SearchConfig, given: Given, data: DataSplits | None) 
         mean=section.mean,
         std=section.std,
     )
+
+
+def _copied(network: nn.Module) -> nn.Module:
+    """A copy on the CPU to freeze and to lay out anew: the user's own stays as it is."""
+    try:
+        return copy.deepcopy(network).cpu()
+    except Exception as error:
+        raise BackboneError(
+            f"backbone: {type(network).__name__} cannot be copied ({error}); give a module that "
+            "copy.deepcopy takes, without tensors that are results of a computation"
+        ) from error
 
 
 def build_data(config: SearchConfig, given: Given) -> DataSplits:
@@ -213,8 +226,17 @@ def build_data(config: SearchConfig, given: Given) -> DataSplits:
         return given.data
     if isinstance(given.data, (tuple, list)) and all(torch.is_tensor(t) or hasattr(t, "__array__")
                                                      for t in given.data):  # fmt: skip
+        if len(given.data) not in (2, 4):
+            raise DataError(
+                f"data: {len(given.data)} arrays; give (x, y) or (x, y, x_test, y_test)"
+            )
         return splits_from_tensors(*given.data, **sizes)
     if isinstance(given.data, (tuple, list)):
+        if len(given.data) not in (1, 2):
+            raise DataError(
+                f"data: {len(given.data)} objects that are not all arrays; give a Dataset, or one "
+                "to train and one to test on"
+            )
         return splits_from_dataset(*given.data, **sizes)
     if given.data is not None:
         return splits_from_dataset(given.data, **sizes)

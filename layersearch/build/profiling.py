@@ -8,6 +8,7 @@ from layersearch.build.result import Result
 from layersearch.build.search import run_to_end, study_folder
 from layersearch.config import SearchConfig
 from layersearch.execution import Observer
+from layersearch.execution.observer import Observers
 from layersearch.report import write_result
 
 PROFILE = "profile.json"
@@ -39,7 +40,6 @@ def run_profile(
     if finished.run.interrupted:
         return Result(values={**values, "interrupted": True}, folder=folder)
     for path in draw_profile(finished.parts, history, folder):
-        for observer in observers:
-            observer.message(f"drew {path}")
+        Observers(observers).message(f"drew {path}")
     write_result(folder / PROFILE, values)
     return Result(values=values, folder=folder)

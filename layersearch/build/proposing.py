@@ -8,6 +8,7 @@ from optuna.pruners import BasePruner
 
 from layersearch.build.given import Given
 from layersearch.config import CustomConfig, SamplerConfig, SearchConfig
+from layersearch.errors import ConfigError, Problem
 from layersearch.space import History, SearchSpace, Subset
 from layersearch.strategies import Greedy, Ledger, Queued, Strategy, paired_gain
 from layersearch.strategies.options import imported
@@ -26,6 +27,7 @@ _COMMON = {"name", "trials", "enqueue", "pruner", "options"}
 class Proposing:
     """The study's sampler and pruner."""
 
+    name: str  # the strategy's, or the class of the user's object
     sampler: StrategySampler | SubsetSampler
     pruner: BasePruner
 
@@ -75,7 +77,10 @@ def build_proposing(config: SearchConfig, given: Given, space: SearchSpace) -> P
         SpaceError: the strategy has nothing to try.
     """
     section = config.strategy
-    enqueue = [space.subset(names) for names in section.enqueue]
+    enqueue = [
+        space.subset(names, where=f"strategy.enqueue[{index}]")
+        for index, names in enumerate(section.enqueue)
+    ]
     name: Any = given.strategy if given.strategy is not None else section.name
     options: Mapping[str, Any]
     if isinstance(section, SamplerConfig | CustomConfig):
@@ -94,13 +99,30 @@ def build_proposing(config: SearchConfig, given: Given, space: SearchSpace) -> P
         enqueue=enqueue,
         max_failures=config.execution.max_failures,
     )
+    _check_end(config, sampler)
     pruner = section.pruner
     return Proposing(
+        name=section.name if given.strategy is None else type(given.strategy).__name__,
         sampler=sampler,
         pruner=make_pruner(given.pruner)
         if given.pruner is not None
         else make_pruner(None if pruner is None else pruner.name, pruner.options if pruner else {}),
     )
+
+
+def _check_end(config: SearchConfig, sampler: StrategySampler | SubsetSampler) -> None:
+    """A sampler goes on for ever; those with a name were checked with the description."""
+    bounded = config.strategy.trials is not None or config.execution.budget
+    if isinstance(sampler, SubsetSampler) and not bounded:
+        raise ConfigError(
+            [
+                Problem(
+                    where="strategy.trials",
+                    what="a sampler has no end of its own",
+                    remedy="say how many: trials=100, or set execution.budget",
+                )
+            ]
+        )
 
 
 def _own(section: CustomConfig, space: SearchSpace) -> tuple[Any, Mapping[str, Any]]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
+import torch
 
 from layersearch.build.components import (
     Components,
@@ -24,11 +25,17 @@ from layersearch.execution import (
     make_places,
 )
 from layersearch.execution import run_search as run_trials
+from layersearch.execution.observer import Observers
 from layersearch.space import Subset
 from layersearch.strategies.optuna_adapter import claimed, recipe_numbers
 from layersearch.study import OpenStudy, open_study
 from layersearch.study.lease import seconds_driven
-from layersearch.subtuning import JobFactory, known_costs, remove_leftovers
+from layersearch.subtuning import (
+    JobFactory,
+    known_costs,
+    remove_leftovers,
+    resolve_precision,
+)
 
 
 def run_search(
@@ -78,6 +85,8 @@ def run_to_end(
     # Our own progress says what Optuna's log would.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     devices = worker_devices(config)
+    for device in dict.fromkeys(devices):
+        resolve_precision(config.recipe.precision, torch.device(device))
     parts = build_components(config, given)
     proposing = build_proposing(config, given, parts.space)
     for note in parts.materials.data.notes:
@@ -157,5 +166,4 @@ def _seconds(opened: OpenStudy, *, since: float) -> float:
 
 
 def _say(observers: Sequence[Observer], text: str) -> None:
-    for observer in observers:
-        observer.message(text)
+    Observers(observers).message(text)

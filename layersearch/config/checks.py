@@ -174,7 +174,7 @@ def _objective(config: SearchConfig) -> Iterator[Problem]:
         yield _say(
             "objective.metric",
             f"'greedy' compares one value, got {several} metrics",
-            "use --strategy nsga2 or tpe, or make the others constraints",
+            "name one, and make the others constraints",
         )
     if several > 1 and strategy.pruner is not None:
         yield _say(

@@ -29,7 +29,7 @@ def apply_overrides(
             remedy = "write for example -o recipe.epochs=5"
             problems.append(Problem(where=f"-o {override}", what=str(error), remedy=remedy))
     names = [value for path, value in settings if path == ["strategy", "name"]]
-    notes = _forget_other_strategy(changed, names[-1]) if names else []
+    notes = forget_other_strategy(changed, names[-1]) if names else []
     for path, value in settings:
         problem = _put(changed, path, value)
         if problem is not None:
@@ -64,7 +64,11 @@ def _put(document: dict[str, Any], path: Sequence[str], value: Any) -> Problem |
     return None
 
 
-def _forget_other_strategy(document: dict[str, Any], name: object) -> list[str]:
+def forget_other_strategy(document: dict[str, Any], name: object) -> list[str]:
+    """Takes out of the document what it says for another strategy than `name` only.
+
+    Returns: notes on what was set aside.
+    """
     section = document.get("strategy")
     if not isinstance(section, dict) or section.get("name", "greedy") == name:
         return []

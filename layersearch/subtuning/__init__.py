@@ -12,7 +12,7 @@ from layersearch.subtuning.job import (
     open_workplace,
 )
 from layersearch.subtuning.network import TunedNetwork, first_tuned
-from layersearch.subtuning.recipe import HeadRecipe, Recipe, recipe_from
+from layersearch.subtuning.recipe import HeadRecipe, Recipe, recipe_from, resolve_precision
 from layersearch.subtuning.training import Workplace, evaluate, train
 from layersearch.subtuning.trial import subtune
 
@@ -39,6 +39,7 @@ __all__ = [
     "open_workplace",
     "recipe_from",
     "remove_leftovers",
+    "resolve_precision",
     "subtune",
     "train",
 ]

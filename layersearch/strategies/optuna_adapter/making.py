@@ -102,7 +102,7 @@ def make_sampler(
         ConfigError: an unknown name or option (with the nearest), or what is made is no sampler.
     """
     if isinstance(name, BaseSampler):
-        return name
+        return _usable(name)
     if name in SAMPLERS:
         make = getattr(optuna.samplers, SAMPLERS[name])
     elif ":" in name:
@@ -112,7 +112,7 @@ def make_sampler(
         remedy = did_you_mean(name, (*STRATEGIES, *SAMPLERS))
         raise ConfigError([Problem(where="strategy.name", what=what, remedy=remedy)])
     if isinstance(make, BaseSampler):
-        return make
+        return _usable(make)
     defaults = {"seed": seed % 2**32} if "seed" in inspect.signature(make).parameters else {}
     if name == "qmc":
         defaults["scramble"] = True  # or the first point is the corner where no unit is on
@@ -121,7 +121,17 @@ def make_sampler(
     if not isinstance(made, BaseSampler):
         what = f"{name!r} gives a {type(made).__name__}, not an optuna.samplers.BaseSampler"
         raise ConfigError([Problem(where="strategy.name", what=what)])
-    return made
+    return _usable(made)
+
+
+def _usable(sampler: BaseSampler) -> BaseSampler:
+    """Refuses samplers that go through a grid of their own: subsets are moved into the space."""
+    if isinstance(sampler, optuna.samplers.GridSampler | optuna.samplers.BruteForceSampler):
+        what = f"{type(sampler).__name__} lists the points of a grid, not the subsets of a space"
+        raise ConfigError(
+            [Problem(where="strategy.name", what=what, remedy="use the strategy exhaustive")]
+        )
+    return sampler
 
 
 def make_pruner(

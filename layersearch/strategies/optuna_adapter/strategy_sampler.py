@@ -10,6 +10,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from layersearch.errors import SearchError
 from layersearch.space import History, SearchSpace, Subset, derive_seed
 from layersearch.strategies.optuna_adapter.claims import (
     PATIENCE,
@@ -109,4 +110,12 @@ class StrategySampler(BaseSampler):
 
     def _propose(self, history: History) -> Subset | Wait | Done:
         with self._lock:
-            return self.strategy.propose(history)
+            proposal = self.strategy.propose(history)
+        if isinstance(proposal, Subset):
+            return self.space.subset(proposal, where="strategy.propose")
+        if not isinstance(proposal, Wait | Done):
+            raise SearchError(
+                f"strategy: {type(self.strategy).__name__}.propose must give a Subset, Wait or "
+                f"Done, got {proposal!r:.80}"
+            )
+        return proposal
