@@ -17,6 +17,7 @@ from layersearch.build.proposing import Proposing
 from layersearch.build.result import Result
 from layersearch.errors import LayersearchError, SearchError
 from layersearch.execution import Observer, SearchRun
+from layersearch.execution.observer import Observers
 from layersearch.report import (
     Scored,
     compare,
@@ -80,8 +81,17 @@ def conclude(end: Trials, *, observers: Sequence[Observer] = ()) -> Result:
     earlier = _earlier(end, values)
     if earlier is not None:
         return earlier
-    verdicts = _judge_all(end, chosen, history, observers)
-    values = {**values, **_tested(end, verdicts), "task": TASK}
+    audience = Observers(observers)
+    try:
+        verdicts, failed = _judge_all(end, chosen, history, audience)
+    except KeyboardInterrupt:
+        audience.message(
+            "interrupted while the winner and the baselines were retrained; the search itself has "
+            f"ended and is recorded in {end.folder}: run the same command again, and only the "
+            "retraining is done again"
+        )
+        raise
+    values = {**values, **_tested(end, verdicts), "failed_baselines": failed, "task": TASK}
     save_task(
         end.folder / TASK,
         tensors=verdicts[0].tuned,
@@ -99,7 +109,7 @@ def known_so_far(end: Trials, history: History, chosen: Subset | None) -> dict[s
     sign = 1.0 if end.parts.objective.direction == "maximize" else -1.0
     return {
         "study": config.study_name,
-        "strategy": config.strategy.name,
+        "strategy": end.proposing.name,
         "metric": {"name": end.parts.objective.name, "direction": end.parts.objective.direction},
         "subset": [] if chosen is None else list(chosen),
         "score": {
@@ -164,9 +174,9 @@ def _earlier(end: Trials, values: Mapping[str, Any]) -> Result | None:
 
 
 def _judge_all(
-    end: Trials, chosen: Subset, history: History, observers: Sequence[Observer]
-) -> list[Verdict]:
-    """The chosen subset first, then the baselines."""
+    end: Trials, chosen: Subset, history: History, audience: Observers
+) -> tuple[list[Verdict], dict[str, str]]:
+    """The chosen subset first, then the baselines; and the baselines that failed, with why."""
     parts, final = end.parts, end.parts.config.final
     materials = parts.materials
     workplace = _workplace(end)
@@ -182,11 +192,10 @@ def _judge_all(
     )
 
     def tell(name: str, number: int, score: float) -> None:
-        for observer in observers:
-            observer.message(
-                f"{name.replace('_', ' ')}, retrained on all training samples "
-                f"({number + 1} of {final.seeds}): test {materials.objective.name} {score:.4f}"
-            )
+        audience.message(
+            f"{name.replace('_', ' ')}, retrained on all training samples "
+            f"({number + 1} of {final.seeds}): test {materials.objective.name} {score:.4f}"
+        )
 
     field = contenders(
         chosen,
@@ -194,20 +203,31 @@ def _judge_all(
         everything=Subset(unit.name for unit in workplace.chain.units),
         baselines=final.baselines,
     )
-    return [
-        judge(
-            workplace,
-            contender,
-            samples=materials.data.final_train,
-            test=test,
-            test_labels=samples.labels,
-            objective=materials.objective,
-            seeds=final.seeds,
-            seed=materials.seed,
-            after_seed=tell,
-        )
-        for contender in field
-    ]
+    verdicts: list[Verdict] = []
+    failed: dict[str, str] = {}
+    for contender in field:
+        try:
+            verdict = judge(
+                workplace,
+                contender,
+                samples=materials.data.final_train,
+                test=test,
+                test_labels=samples.labels,
+                objective=materials.objective,
+                seeds=final.seeds,
+                seed=materials.seed,
+                after_seed=tell,
+            )
+        except Exception as error:
+            # Full finetuning may run out of memory where the winner does not: that is no reason to
+            # lose the winner.
+            if not verdicts:
+                raise
+            failed[contender.name] = f"{type(error).__name__}: {error}"
+            audience.message(f"{contender.name.replace('_', ' ')} cannot be retrained: {error}")
+        else:
+            verdicts.append(verdict)
+    return verdicts, failed
 
 
 def _workplace(end: Trials) -> Workplace:

@@ -17,6 +17,7 @@ from layersearch.cli import search, studies, units
 from layersearch.errors import LayersearchError
 
 DONE, USER_ERROR, INTERRUPTED = 0, 1, 130
+_HOW_ON = "; what had ended is recorded: run the same command again to go on"
 
 _EXAMPLES = """\
 examples:
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        print("layersearch: interrupted", file=sys.stderr)
+        print(f"layersearch: interrupted{_HOW_ON if parsed.resumes else ''}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has closed it ('| head'): nothing more to say, to nobody.
@@ -64,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    program.set_defaults(resumes=False)
     program.add_argument("--version", action="version", version=f"layersearch {_version()}")
     commands = program.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in (search, units, studies):

@@ -45,12 +45,12 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         commands, "search", "search for the layers to tune", _SEARCH, _SEARCH_EXAMPLES
     )
     add_settings(search)
-    search.set_defaults(run=_search)
+    search.set_defaults(run=_search, resumes=True)
     profile = _command(
         commands, "profile", "score every unit by itself", _PROFILE, _PROFILE_EXAMPLES
     )
     add_settings(profile, without=("--strategy",))
-    profile.set_defaults(run=_profile)
+    profile.set_defaults(run=_profile, resumes=True)
 
 
 def _command(

@@ -1,9 +1,9 @@
 """Who watches a search: callbacks about its trials, for progress displays and users' own code."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from layersearch.space.records import TrialRecord
 from layersearch.space.subset import Subset
@@ -24,7 +24,10 @@ class Status:
 
 
 class Observer(Protocol):
-    """Callbacks in the driver's process; one that raises is dropped with a warning."""
+    """Callbacks in the driver's process; one that raises is dropped with a warning.
+
+    An observer may leave out what it does not care for.
+    """
 
     def started(self, proposal: Proposal) -> None:
         """A trial was given to a worker."""
@@ -59,36 +62,38 @@ class Observers:
 
     def started(self, proposal: Proposal) -> None:
         """See Observer."""
-        self._each(lambda observer: observer.started(proposal))
+        self._each("started", proposal)
 
     def reported(self, proposal: Proposal, report: Report) -> None:
         """See Observer."""
-        self._each(lambda observer: observer.reported(proposal, report))
+        self._each("reported", proposal, report)
 
     def finished(self, proposal: Proposal, record: TrialRecord, value: float) -> None:
         """See Observer."""
-        self._each(lambda observer: observer.finished(proposal, record, value))
+        self._each("finished", proposal, record, value)
 
     def pruned(self, proposal: Proposal, reason: str) -> None:
         """See Observer."""
-        self._each(lambda observer: observer.pruned(proposal, reason))
+        self._each("pruned", proposal, reason)
 
     def failed(self, proposal: Proposal, reason: str, *, interrupted: bool) -> None:
         """See Observer."""
-        self._each(lambda observer: observer.failed(proposal, reason, interrupted=interrupted))
+        self._each("failed", proposal, reason, interrupted=interrupted)
 
     def status(self, status: Status) -> None:
         """See Observer."""
-        self._each(lambda observer: observer.status(status))
+        self._each("status", status)
 
     def message(self, text: str) -> None:
         """See Observer."""
-        self._each(lambda observer: observer.message(text))
+        self._each("message", text)
 
-    def _each(self, call: Callable[[Observer], None]) -> None:
+    def _each(self, name: str, *args: Any, **kwargs: Any) -> None:
         for observer in list(self._observers):
             try:
-                call(observer)
+                called = getattr(observer, name, None)  # it need not listen to everything
+                if called is not None:
+                    called(*args, **kwargs)
             except Exception as error:  # noqa: BLE001 - a display must not end a search of hours
                 self._observers.remove(observer)
                 warnings.warn(

@@ -85,6 +85,10 @@ def advice(result: Mapping[str, Any]) -> list[str]:
     for name, comparison in comparisons.items():
         if name != "linear_probe" or result["subset"]:
             sentences.append(_against(BASELINES[name], comparison, scale))
+    sentences += [
+        f"It could not be compared with {BASELINES.get(name, name)}, whose training failed: {why}."
+        for name, why in result.get("failed_baselines", {}).items()
+    ]
     sentences += _recommendation(result, comparisons)
     return sentences
 
@@ -104,7 +108,9 @@ def _what(result: Mapping[str, Any]) -> str:
 def _against(name: str, comparison: Comparison, scale: Scale) -> str:
     by = scale.difference(abs(comparison.difference)).lstrip("+")
     if comparison.low is None or comparison.high is None:
-        word = "better" if comparison.difference >= 0 else "worse"
+        if comparison.difference == 0:
+            return f"It scored the same as {name}, and too few runs say how sure that is."
+        word = "better" if comparison.difference > 0 else "worse"
         return f"It scored {word} than {name} by {by}, but too few runs say how sure that is."
     low, high = scale.number(comparison.low, sign=True), scale.number(comparison.high, sign=True)
     interval = f"95% interval {low} to {high}{scale.points}"

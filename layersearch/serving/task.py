@@ -7,7 +7,7 @@ computed when it was scored: on the same device, for the same batches, to the la
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,8 @@ class Task:
     """A description with its tensors, on the CPU; read by `load_task`."""
 
     description: TaskDescription
-    tuned: Mapping[str, Tensor]  # by the backbone's names
-    head: Mapping[str, Tensor]  # the state of the new head
+    tuned: Mapping[str, Tensor] = field(repr=False)  # by the backbone's names
+    head: Mapping[str, Tensor] = field(repr=False)  # the state of the new head
     where: str = "task"  # the file, for messages
 
     @property
