@@ -75,11 +75,15 @@ def _print(listing: "UnitListing") -> None:
     tuned = sum(unit.numel for unit in listing.units)
     steps = sum(unit.multiply_adds for unit in listing.units)
     count = f"{len(listing.units)} units"
-    table.add_column("unit", footer=count, no_wrap=True)
-    table.add_column("parameters", footer=f"{tuned:,}", justify="right")
-    table.add_column("share", footer=_share(tuned, listing.parameters), justify="right")
-    table.add_column("multiply-adds", footer=amount(steps), justify="right")
-    table.add_column("output", justify="right")
+    # Where the terminal is narrow a long name is folded, never a number cut off.
+    table.add_column("unit", footer=count, overflow="fold")
+    for heading, footer in (
+        ("parameters", f"{tuned:,}"),
+        ("share", _share(tuned, listing.parameters)),
+        ("multiply-adds", amount(steps)),
+        ("output", ""),
+    ):
+        table.add_column(heading, footer=footer, justify="right", no_wrap=True)
     for unit in listing.units:
         table.add_row(
             unit.name,
@@ -89,6 +93,8 @@ def _print(listing: "UnitListing") -> None:
             "x".join(map(str, unit.output_shape)),
         )
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 200  # whoever reads the lines of a pipe wants them whole
     height, width = listing.input_size
     console.print(
         f"{listing.backbone}: {listing.parameters:,} parameters, of which the head "
