@@ -133,7 +133,7 @@ def known_so_far(end: Trials, history: History, chosen: Subset | None) -> dict[s
 
 def _cost(history: History, seconds: float) -> dict[str, float]:
     """Over all trials, pruned and failed ones included."""
-    spent = dict.fromkeys(("trainings", "epochs", "flops"), 0.0)
+    spent: dict[str, float] = {"trainings": 0, "epochs": 0, "flops": 0.0}
     for record in history:
         for name in spent:
             value = record.attributes.get(name, 0)

@@ -287,7 +287,14 @@ class _Worker:
         os.close(self._lifeline)
         self._lifeline = -1
         self._closed = True
+        self._close_log()
+
+    def _close_log(self) -> None:
+        """Keeps what it printed, if it printed anything."""
+        silent = self._log.seek(0, os.SEEK_END) == 0
         self._log.close()
+        if silent and isinstance(self._log.name, str):
+            Path(self._log.name).unlink(missing_ok=True)
 
     @property
     def _lifeline_open(self) -> bool:

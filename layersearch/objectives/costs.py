@@ -53,10 +53,10 @@ def subset_costs(
     parameters = sum(unit.numel for unit in tuned)
     statistics = sum((buffers or {}).get(unit.name, 0) for unit in tuned)
     return {
-        "trainable_parameters": float(parameters),
-        "added_parameters": float(parameters + head_parameters),
-        "task_bytes": float((parameters + head_parameters + statistics) * bytes_per_value),
-        "step_multiply_adds": float(step_multiply_adds(subset, units, stages=stages)),
+        "trainable_parameters": parameters,
+        "added_parameters": parameters + head_parameters,
+        "task_bytes": (parameters + head_parameters + statistics) * bytes_per_value,
+        "step_multiply_adds": step_multiply_adds(subset, units, stages=stages),
     }
 
 
