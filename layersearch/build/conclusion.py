@@ -97,8 +97,11 @@ def conclude(end: Trials, *, observers: Sequence[Observer] = ()) -> Result:
         tensors=verdicts[0].tuned,
         description=_description(end, chosen, _recipe(end, history, chosen), values),
     )
-    draw_profile(end.parts, history, end.folder)
     write_result(end.folder / RESULT, values)
+    try:
+        draw_profile(end.parts, history, end.folder)
+    except Exception as error:  # noqa: BLE001 - a figure is not worth a search
+        audience.message(f"the finetuning profile cannot be drawn: {error}")
     return Result.load(end.folder)
 
 
@@ -309,7 +312,7 @@ def draw_profile(parts: Components, history: History, folder: Path) -> list[Path
         if record.score is not None
     }
     runs = {sum(Subset(units[i : i + k]) in scores for i in range(len(units))) for k in (1, 2, 3)}
-    if max(runs) <= len(units) // 2:
+    if len(units) < 2 or max(runs) <= len(units) // 2:
         return []
     figure = profile_figure(
         units,
