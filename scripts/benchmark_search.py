@@ -9,10 +9,10 @@ greedy by the paper's rule (algorithm 1, epsilon 0) over 10 units.
 
 The plain way is what one writes from the paper: a DataLoader over image files, the whole network in
 every step, a fresh copy of the network for every candidate, one trial after another, a random head.
-`same` is layersearch made to do the same trainings (float32, random head); `default` is what a user
-of layersearch gets from a search file that says nothing else. Each side runs in its own process, so
-that peak memory is its own. Seconds are those of the search alone; the winner's retraining is not
-timed.
+`same` is layersearch made to do the same trainings: random head, the paper's rule, validation after
+the last epoch only; `same-fp32` the same in float32, without bf16. `default` is what a user of
+layersearch gets from a search file that says nothing else. Each side runs in its own process, so that
+peak memory is its own. Seconds are those of the search alone; the winner's retraining is not timed.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True, help="archive or folder")
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--sides", default="plain,same,default")
+    parser.add_argument("--sides", default="plain,same-fp32,same,default")
     parser.add_argument("--workers", type=int, default=1, help="worker processes of layersearch")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
@@ -97,7 +97,8 @@ def run_side(arguments: argparse.Namespace) -> dict[str, Any]:
             arguments.images,
             arguments.weights,
             seed=arguments.seed,
-            same=arguments.side == "same",
+            same=arguments.side.startswith("same"),
+            precision="fp32" if arguments.side == "same-fp32" else "auto",
             workers=arguments.workers,
         )
     usage = max(
@@ -216,15 +217,16 @@ def plain_batches(dataset: Any) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def layersearch_side(
-    images: Path, weights: Path, *, seed: int, same: bool, workers: int
+    images: Path, weights: Path, *, seed: int, same: bool, precision: str, workers: int
 ) -> dict[str, Any]:
-    """The same search by layersearch; `same`: float32 and random heads as the plain way."""
+    """The search by layersearch; `same`: the plain way's trainings, head and stop rule."""
     import layersearch
 
     recipe: dict[str, Any] = {"epochs": EPOCHS, "batch_size": BATCH, "lr": LR}
+    recipe["precision"] = precision
     strategy: dict[str, Any] = {"name": "greedy"}
     if same:
-        recipe |= {"precision": "fp32", "norms": "train", "head": {"start": "random"}}
+        recipe |= {"head": {"start": "random"}, "validate_every": EPOCHS}
         strategy |= {"stop": "paper"}
     with tempfile.TemporaryDirectory() as folder:
         result = layersearch.search(

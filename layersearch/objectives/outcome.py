@@ -22,7 +22,7 @@ class Outcome:
 
     subset: Subset
     fold_scores: tuple[float, ...]  # of the last epoch, one a fold
-    curves: tuple[tuple[float, ...], ...]  # fold x epoch
+    curves: tuple[tuple[float, ...], ...]  # fold x validation, one an epoch by default
     logits: Tensor  # (N, C) float32, unnormalised scores of the last epoch
     targets: Tensor  # (N,) int64
     samples: Tensor  # (N,) int64, indices into the training samples, ascending

@@ -61,9 +61,12 @@ class Recipe:
     norms: Literal["train", "eval"] = "train"
     start: Literal["pretrained", "random"] = "pretrained"  # of the tuned units
     head: HeadRecipe = field(default_factory=HeadRecipe)
+    # Epochs between two validations; there is always one after the last. Pruning and learning curves
+    # want every epoch, which costs a third of a trial where the hold-out is as large as what trains.
+    validate_every: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "step_epochs"):
+        for name in ("epochs", "batch_size", "step_epochs", "validate_every"):
             _require(getattr(self, name) >= 1, name, "must be at least 1", getattr(self, name))
         for name in ("lr", "step_factor"):
             value = getattr(self, name)
@@ -92,6 +95,10 @@ class Recipe:
     def describe(self) -> dict[str, Any]:
         """Plain values, for the fingerprint and the description of a saved task."""
         return asdict(self)
+
+    def validates_after(self, epoch: int) -> bool:
+        """Whether there is a validation after this epoch, counted from 0."""
+        return (epoch + 1) % self.validate_every == 0 or epoch + 1 == self.epochs
 
     def lr_factor(self, epoch: float) -> float:
         """What the learning rate is multiplied by after `epoch` epochs, a whole number or not."""

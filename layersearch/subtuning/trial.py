@@ -35,7 +35,7 @@ def subtune(
         subset: the units to tune; empty for the linear probe.
         data: training samples and folds; its test split stays sealed.
         recipe: how to train.
-        report: called after every epoch of every fold; may raise TrialStopped, which passes
+        report: called after every validation of every fold; may raise TrialStopped, which passes
         through.
         objective: its score is reported after every epoch.
         seed: of the whole search.
@@ -75,7 +75,7 @@ def subtune(
 
 
 def trial_flops(chain: Chain, subset: Subset, data: DataSplits, recipe: Recipe) -> float:
-    """FLOPs of a whole trial's suffix: training every fold, and validating it after every epoch.
+    """FLOPs of a whole trial's suffix: training every fold, and its validations.
 
     Frozen prefixes are computed once for all trials; the feature store counts them.
     """
@@ -83,8 +83,9 @@ def trial_flops(chain: Chain, subset: Subset, data: DataSplits, recipe: Recipe) 
     forward = sum(chain.multiply_adds[first_tuned(chain, subset) :])
     trained = sum(len(fold.train) for fold in data.folds)
     validated = sum(len(fold.validation) for fold in data.folds)
+    validations = sum(map(recipe.validates_after, range(recipe.epochs)))
     return training_flops(step, samples=trained, epochs=recipe.epochs) + training_flops(
-        forward, samples=validated, epochs=recipe.epochs
+        forward, samples=validated, epochs=validations
     )
 
 
@@ -99,13 +100,15 @@ def _run_fold(
     objective: Objective,
     seed: int,
 ) -> tuple[tuple[float, ...], Tensor]:
-    """The fold's validation score after each epoch, and its last class scores (n, C)."""
+    """The fold's score after each validation, and its last class scores (n, C)."""
     targets = workplace.labels[fold.validation.to(workplace.device)].cpu()
     names = tuple(data.train.ids[index] for index in fold.validation.tolist())
     curve: list[float] = []
     last: list[Tensor] = []
 
     def after_epoch(epoch: int, network: TunedNetwork) -> None:
+        if not recipe.validates_after(epoch):
+            return
         scores = evaluate(
             network,
             workplace.features,

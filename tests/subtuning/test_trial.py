@@ -50,6 +50,15 @@ def test_reports_every_epoch_of_every_fold_in_order(materials: Make) -> None:
     )
 
 
+def test_validates_as_rarely_as_the_recipe_says_but_always_at_the_end(materials: Make) -> None:
+    reports: list[Report] = []
+    rare = _run(materials(recipe={"epochs": 5, "validate_every": 2}), ["layer2.1"], reports)
+    assert [r.epoch for r in reports if r.fold == 0] == [1, 3, 4]
+    often = _run(materials(recipe={"epochs": 5}), ["layer2.1"])
+    assert rare.logits.equal(often.logits)
+    assert rare.costs["flops"] < often.costs["flops"]
+
+
 def test_pools_one_prediction_of_every_training_sample_under_k_fold(materials: Make) -> None:
     outcome = _run(materials(), ["layer2.1"])
     data = materials().data
