@@ -91,8 +91,8 @@ class RecipeConfig(Section):
     # frozen units always does.
     norms: Literal["train", "eval"] = "train"
     start: Literal["pretrained", "random"] = "pretrained"  # where tuned units begin
-    # Epochs between two validations of a fold; there is always one after the last. More than 1 saves
-    # time, but pruners and learning curves see less.
+    # Epochs between two validations of a fold; there is always one after the last. More than 1
+    # saves time, but pruners and learning curves see less.
     validate_every: Annotated[int, Field(ge=1)] = 1
     head: HeadConfig = HeadConfig()
     augmentation: AugmentationConfig = AugmentationConfig()

@@ -61,8 +61,8 @@ class Recipe:
     norms: Literal["train", "eval"] = "train"
     start: Literal["pretrained", "random"] = "pretrained"  # of the tuned units
     head: HeadRecipe = field(default_factory=HeadRecipe)
-    # Epochs between two validations; there is always one after the last. Pruning and learning curves
-    # want every epoch, which costs a third of a trial where the hold-out is as large as what trains.
+    # Epochs between two validations; there is always one after the last. Pruning and learning
+    # curves want every epoch, which costs a third of a trial where as many samples validate as train.
     validate_every: int = 1
 
     def __post_init__(self) -> None:
