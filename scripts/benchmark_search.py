@@ -9,10 +9,11 @@ greedy by the paper's rule (algorithm 1, epsilon 0) over 10 units.
 
 The plain way is what one writes from the paper: a DataLoader over image files, the whole network in
 every step, a fresh copy of the network for every candidate, one trial after another, a random head.
-`same` is layersearch made to do the same trainings: random head, the paper's rule, validation after
-the last epoch only; `same-fp32` the same in float32, without bf16. `default` is what a user of
-layersearch gets from a search file that says nothing else. Each side runs in its own process, so
-that peak memory is its own. Seconds are those of the search alone; the winner's retraining is not timed.
+`same` is layersearch made to do the same trainings: random head, the paper's rule, validation
+after the last epoch only; `same-fp32` the same in float32, without bf16. `default` is what a user
+of layersearch gets from a search file that says nothing else. Each side runs in its own process,
+so that peak memory is its own. Seconds are those of the search alone; the winner's retraining is
+not timed.
 """
 
 import argparse

@@ -62,7 +62,7 @@ class Recipe:
     start: Literal["pretrained", "random"] = "pretrained"  # of the tuned units
     head: HeadRecipe = field(default_factory=HeadRecipe)
     # Epochs between two validations; there is always one after the last. Pruning and learning
-    # curves want every epoch, which costs a third of a trial where as many samples validate as train.
+    # curves want every epoch: a third of a trial where as many samples validate as train.
     validate_every: int = 1
 
     def __post_init__(self) -> None:
