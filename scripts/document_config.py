@@ -90,11 +90,11 @@ def _strategies() -> str:
         kinds.setdefault(section, []).append(f"`{name}`")
     kinds[strategies.CustomConfig] = ["`package.module:callable`"]
     common = {*strategies.StrategyConfig.model_fields, "name"}
-    for section, names in kinds.items():
+    for kind, names in kinds.items():
         parts.append(f"### {', '.join(names)}\n")
-        parts.append(_doc(section))
-        if set(section.model_fields) - common:
-            parts.append(_table("strategy", section, without=common))
+        parts.append(_doc(kind))
+        if set(kind.model_fields) - common:
+            parts.append(_table("strategy", kind, without=common))
     return "\n".join(parts)
 
 
