@@ -69,7 +69,7 @@ def _command(
         allow_abbrev=False,
     )
     parser.add_argument("config", metavar="YAML", help="the file that describes the search")
-    parser.add_argument("--quiet", action="store_true", help="no progress, only the result")
+    parser.add_argument("--quiet", action="store_true", help="no trial by trial progress")
     return parser
 
 

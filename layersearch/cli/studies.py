@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from layersearch.cli.profile import print_profile
 from layersearch.config import load_config
 from layersearch.errors import StudyError
 
@@ -100,6 +101,10 @@ def _report(arguments: argparse.Namespace) -> int:
 
     from layersearch.report import load_result, summary
 
+    profile = place.folder / "profile.json"
+    if profile.is_file() and not (place.folder / "result.json").is_file():
+        print_profile(load_result(profile), place.folder)
+        return 0
     if not (place.folder / "result.json").is_file():
         raise StudyError(
             f"{place.folder / 'result.json'} is not there: no search of that name has ended; "

@@ -181,7 +181,10 @@ def _cannot_open(url: URL, error: Exception) -> str:
     text = _one_line(error)
     if url.password:
         text = text.replace(str(url.password), "***")
-    return f"study.storage: {shown} cannot be opened ({text})"
+    remedy = ""
+    if "malformed" in text or "not a database" in text:
+        remedy = "; the file is damaged: restore it, or give this search another study.name"
+    return f"study.storage: {shown} cannot be opened ({text}){remedy}"
 
 
 def _one_line(error: Exception) -> str:

@@ -15,6 +15,7 @@ from layersearch.cli import main
 from layersearch.cli.studies import find_study
 from layersearch.config import SearchConfig
 from layersearch.errors import StudyError
+from layersearch.report import write_result
 from layersearch.space import Unit
 
 RESULT: dict[str, Any] = {
@@ -260,6 +261,25 @@ def test_report_shows_a_result_again(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "layer1.0" in capsys.readouterr().out
     assert main(["report", str(folder)]) == 0
     assert "layer1.0" in capsys.readouterr().out
+
+
+def test_report_of_a_profile_shows_the_profile(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    point = {"subset": ["stem"], "mean": 0.5, "stderr": 0.1, "trainable_parameters": 9}
+    values = {
+        "study": "p",
+        "strategy": "profile",
+        "metric": {"name": "accuracy", "direction": "maximize"},
+        "subset": ["stem"],
+        "score": {"mean": 0.5, "stderr": 0.1},
+        "cost": {},
+        "profile": [point],
+    }
+    (tmp_path / "p").mkdir()
+    write_result(tmp_path / "p" / "profile.json", values)
+    assert main(["report", str(tmp_path / "p")]) == 0
+    assert "the finetuning profile" in capsys.readouterr().out
 
 
 def test_report_of_no_study_names_those_that_are_there(
