@@ -24,7 +24,12 @@ from layersearch.data import (
     splits_from_dataset,
     splits_from_tensors,
 )
-from layersearch.errors import BackboneError, ConfigError, DataError, Problem
+from layersearch.errors import (
+    BackboneError,
+    ConfigError,
+    DataError,
+    Problem,
+)
 from layersearch.objectives import Objective, make_objective
 from layersearch.space import Bounds, SearchSpace
 from layersearch.subtuning import Budget, HeadRecipe, Materials, Recipe, known_costs
@@ -51,6 +56,7 @@ def build_components(config: SearchConfig, given: Given) -> Components:
     objective = build_objective(config, given)
     recipe = build_recipe(config)
     data = build_data(config, given)
+    _check_metric(objective, data)
     backbone = build_backbone(config, given, data)
     units = unit_choices(config)
     cache = config.execution.cache
@@ -145,6 +151,15 @@ def build_objective(config: SearchConfig, given: Given) -> Objective:
             name: {"max": limit.max} for name, limit in config.objective.constraints.items()
         },
     )
+
+
+def _check_metric(objective: Objective, data: DataSplits) -> None:
+    """Judges made-up scores once: a metric that cannot judge these classes is refused now."""
+    if objective.metric is None:
+        return  # one of the user's own may do anything, and is called for real outcomes only
+    labels = data.train.labels[data.folds[0].validation]
+    scores = torch.nn.functional.one_hot(labels, len(data.classes)).float()
+    objective.score(scores, labels)
 
 
 def build_recipe(config: SearchConfig) -> Recipe:

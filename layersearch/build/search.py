@@ -117,7 +117,8 @@ def run_to_end(
             claimed=claimed,
             recipe=recipe_numbers,
             costs=lambda subset: _costs(parts, subset),
-            why_not=parts.space.why_not,
+            # Subsets to try first may lie outside the bounds, never over a limit.
+            why_not=parts.space.why_over,
             budgets=_budgets(config, parts),
             max_failures=config.execution.max_failures,
             observers=observers,

@@ -85,7 +85,11 @@ class SearchSpace:
 
     def why_not(self, subset: Subset) -> str | None:
         """The reason why a subset is outside the space, in words; None for one that is inside."""
-        return self._why_not_in_bounds(subset) or self._limits.why_over(subset)
+        return self._why_not_in_bounds(subset) or self.why_over(subset)
+
+    def why_over(self, subset: Subset) -> str | None:
+        """The limit that a subset costs too much for, in words; bounds are not looked at."""
+        return self._limits.why_over(subset)
 
     def __contains__(self, subset: object) -> bool:
         return isinstance(subset, Subset) and self.why_not(subset) is None

@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 
-from layersearch.build.components import build_data
+from layersearch.build.components import build_components, build_data
 from layersearch.build.given import NOTHING_GIVEN, Given
 from layersearch.config import config_from
+from layersearch.errors import ObjectiveError
 
 BACKBONE = {"name": "layersearch/cifar_resnet14"}
 
@@ -27,3 +29,35 @@ def test_arrays_may_be_labelled_by_names_and_kept_at_another_size() -> None:
     splits = build_data(config, Given(data=(images, names)))
     assert splits.classes == ("cat", "dog")
     assert tuple(splits.train.images.shape) == (20, 3, 12, 12)
+
+
+def test_a_metric_that_cannot_judge_the_classes_is_refused_before_any_training() -> None:
+    config = config_from(
+        {
+            "backbone": BACKBONE,
+            "data": {"source": "digits", "train_samples": 40, "folds": 2},
+            "objective": {"metric": "f1"},
+        }
+    )
+    with pytest.raises(
+        ObjectiveError, match=r"objective\.metric: .f1. cannot score this: Target is multiclass"
+    ):
+        build_components(config, NOTHING_GIVEN)
+
+
+def test_a_subset_to_try_first_may_lie_outside_the_bounds_but_not_over_a_limit() -> None:
+    config = config_from(
+        {
+            "backbone": BACKBONE,
+            "data": {"source": "digits", "train_samples": 40, "folds": 2},
+            "space": {"max_units": 2},
+            "objective": {"constraints": {"trainable_parameters": {"max": 100_000}}},
+        }
+    )
+    space = build_components(config, NOTHING_GIVEN).space
+    three_small = space.subset(["stem", "layer1.0", "layer1.1"])
+    assert three_small not in space
+    assert space.why_over(three_small) is None
+    over = space.why_over(space.subset("full_finetune"))
+    assert over is not None
+    assert "trainable_parameters" in over
