@@ -240,10 +240,11 @@ def layersearch_side(
             },
             recipe=recipe,
             strategy=strategy,
-            execution={"workers": workers, "verbosity": "quiet"},
+            execution={"workers": workers},
             study={"name": f"benchmark-{seed}", "directory": folder},
             final={"seeds": 3, "baselines": []},
             seed=seed,
+            observers=[],
         )
     return {
         "seconds": result.cost["seconds"],
