@@ -127,7 +127,8 @@ class Desk:
     # --- Reports ----------------------------------------------------------------------------------
 
     def _report(self, running: RunningTrial, report: Report) -> TrialStopped | None:
-        running.epochs += 1
+        # Not every epoch is reported: a recipe may validate more rarely.
+        running.epochs = max(running.epochs + 1, report.epochs_done)
         running.folds.add(report.fold)
         reason = why_no_number(report.score)
         if reason and not running.spoiled:

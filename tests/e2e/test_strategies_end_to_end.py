@@ -164,3 +164,9 @@ _QUICK = {"seeds": 1, "baselines": ["linear_probe"]}
 
 def _scores(result: Any) -> dict[tuple[str, ...], float | None]:
     return {tuple(t.user_attrs["subset"]): t.value for t in trials(result)}
+
+
+def test_epochs_are_counted_whether_or_not_each_is_validated() -> None:
+    recipe = {"epochs": 4, "validate_every": 4}
+    rare = search("rare", strategy="exhaustive", recipe=recipe, final=_QUICK)
+    assert rare.cost["epochs"] == 4 * rare.cost["trainings"] > 0
