@@ -26,13 +26,11 @@ from layersearch.execution import (
 )
 from layersearch.execution import run_search as run_trials
 from layersearch.execution.observer import Observers
-from layersearch.space import Subset
 from layersearch.strategies.optuna_adapter import claimed, recipe_numbers
 from layersearch.study import OpenStudy, open_study
 from layersearch.study.lease import seconds_driven
 from layersearch.subtuning import (
     JobFactory,
-    known_costs,
     remove_leftovers,
     resolve_precision,
 )
@@ -116,7 +114,7 @@ def run_to_end(
             pool=pool,
             claimed=claimed,
             recipe=recipe_numbers,
-            costs=lambda subset: _costs(parts, subset),
+            costs=parts.space.costs,
             # Subsets to try first may lie outside the bounds, never over a limit.
             why_not=parts.space.why_over,
             budgets=_budgets(config, parts),
@@ -153,11 +151,6 @@ def _budgets(config: SearchConfig, parts: Components) -> Budgets:
         trainings_per_trial=folds,
         epochs_per_trial=folds * parts.materials.recipe.epochs,
     )
-
-
-def _costs(parts: Components, subset: Subset) -> dict[str, float]:
-    classes = len(parts.materials.data.classes)
-    return known_costs(parts.chain, subset, classes, parts.materials)
 
 
 def _seconds(opened: OpenStudy, *, since: float) -> float:
