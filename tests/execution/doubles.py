@@ -32,7 +32,8 @@ class Every:
         return Done("every subset is settled")
 
     def answer(self, history: History) -> Subset | None:
-        return max(history.scores.values(), key=lambda record: record.score).subset
+        best = max(history.scores.values(), key=lambda record: record.score, default=None)
+        return None if best is None else best.subset
 
     def explain(self, history: History) -> Progress:
         done = sum(Ledger(history).settled(subset) for subset in self.subsets)
