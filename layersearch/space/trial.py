@@ -22,6 +22,7 @@ class Proposal:
     number: int  # of the trial in its study, from 0
     subset: Subset
     recipe: Mapping[str, float | int | str] = field(default_factory=dict)  # sampled numbers, if any
+    snapshot: bytes | None = field(default=None, repr=False)  # state to resume from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,9 @@ class Report:
     step: int
     epochs_done: int = 0  # by the trial so far, over all folds
     epochs_total: int = 0  # that the trial will train if it is not stopped; 0: not known
+    replayed: bool = False  # said before, by the trial that this one resumes: it cost nothing now
+    # The trial's state after this epoch, to resume from; callable only while the reporter runs.
+    snapshot: Callable[[], bytes] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
