@@ -96,6 +96,12 @@ class ExecutionConfig(Section):
     budget: Annotated[BudgetConfig, BeforeValidator(_budget)] = BudgetConfig()
     trial_timeout: Seconds | None = None  # without a report, then the worker is replaced
     max_failures: Annotated[int, Field(ge=1)] = 3  # trials that fail of themselves, then it stops
+    # Between two saved states of a running trial, from which it resumes after an interruption or
+    # the loss of its worker; never more than 1% of its time. null: it starts over.
+    checkpoint_every: Seconds | None = 60.0
+    # A trial that memory does not take fails, or runs again in a fresh worker on half as many
+    # samples at a time: batches stay as they are, their gradients are summed up.
+    out_of_memory: Literal["fail", "smaller_batch"] = "smaller_batch"
     cache: CacheConfig = CacheConfig()
 
 

@@ -23,6 +23,7 @@ class Proposal:
     subset: Subset
     recipe: Mapping[str, float | int | str] = field(default_factory=dict)  # sampled numbers, if any
     snapshot: bytes | None = field(default=None, repr=False)  # state to resume from
+    micro_batch: int | None = None  # samples at a time, where memory does not take a whole batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,7 @@ class Report:
     epochs_done: int = 0  # by the trial so far, over all folds
     epochs_total: int = 0  # that the trial will train if it is not stopped; 0: not known
     replayed: bool = False  # said before, by the trial that this one resumes: it cost nothing now
+    notes: tuple[str, ...] = ()  # what the user should know, in words
     # The trial's state after this epoch, to resume from; callable only while the reporter runs.
     snapshot: Callable[[], bytes] | None = field(default=None, compare=False, repr=False)
 
