@@ -99,6 +99,7 @@ def run_to_end(
         pruner=proposing.pruner,
         fingerprint=parts.fingerprint,
         join=config.study.join,
+        stale_after=config.study.stale_after,
     ) as opened:
         factory = JobFactory(parts.materials)
         pool = local_pool(

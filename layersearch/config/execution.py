@@ -123,6 +123,9 @@ class StudyConfig(Section):
     storage: str | None = None
     directory: str = "runs"  # where studies have their folders
     join: bool = False  # share the work with another driver of the same study
+    # Without a sign of life for so long, a driver or worker on another machine counts as dead, and
+    # its trials run again; the clocks of the machines may differ by much less.
+    stale_after: Annotated[Seconds, Field(ge=1)] = 120.0
 
 
 class FinalConfig(Section):

@@ -82,6 +82,7 @@ class Proposals:
         why_not: Callable[[Subset], str | None],
         budgets: Budgets,
         retrain: bool,
+        waits: bool = True,
     ) -> None:
         self._opened = opened
         self._desk = desk
@@ -95,6 +96,7 @@ class Proposals:
         self._why_not = why_not
         self._budgets = budgets
         self._retrain = retrain
+        self._waits = waits
         self._repeats = 0
         self._unclaimed = 0
         self._told = float("-inf")
@@ -106,6 +108,9 @@ class Proposals:
         while True:
             history = self._opened.history()
             stop = self._why_no_more(history)
+            if isinstance(stop, End) and self._waits and self._others_run(history):
+                # What they find belongs to the search, and may leave room in the budget.
+                return Rest(reason="trials of other drivers are running", others=True)
             if stop is not None:
                 return stop
             trial = self._opened.study.ask(dict(self._distributions))

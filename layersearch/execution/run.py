@@ -76,6 +76,7 @@ def run_search(
     budgets: Budgets = UNLIMITED,
     max_failures: int = 3,
     retrain: bool = False,
+    waits: bool = True,
     observers: Sequence[Observer] = (),
 ) -> SearchRun:
     """Runs trials until the strategy is done, a budget is used up, or the user interrupts.
@@ -94,6 +95,7 @@ def run_search(
         budgets: of the study, over all workers and resumptions.
         max_failures: subsets that may fail of themselves, one after another.
         retrain: train subsets again that have a score.
+        waits: whether it ends only when the trials of other drivers have ended too.
         observers: are told what happens.
 
     Raises:
@@ -128,6 +130,7 @@ def run_search(
         why_not=why_not,
         budgets=budgets,
         retrain=retrain,
+        waits=waits,
     )
     return _Driver(opened, pool, desk, proposals, audience).run(job_factory)
 

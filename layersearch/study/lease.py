@@ -45,6 +45,7 @@ class DriverRecord:
     join: bool
     started: float  # seconds since 1970
     heartbeat: float
+    worker: bool = False  # helps whoever drives the search, and keeps nobody from driving it
 
     @property
     def holder(self) -> str:
@@ -67,9 +68,11 @@ class Lease:
     Args:
         study: the study to hold.
         join: whether to share the study with the drivers that hold it.
+        worker: whether it only helps: it is always let in, and keeps nobody out.
         stale_after: seconds without a heartbeat after which a driver on another machine counts as
             dead.
-        heartbeat: seconds between two heartbeats.
+        heartbeat: seconds between two heartbeats; None: 15, or a quarter of `stale_after` where
+            that is less.
 
     Raises:
         StudyError: somebody else holds the study; says who.
@@ -80,13 +83,14 @@ class Lease:
         study: optuna.Study,
         *,
         join: bool = False,
+        worker: bool = False,
         stale_after: float = STALE_AFTER,
-        heartbeat: float = HEARTBEAT,
+        heartbeat: float | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._study = study
         self._stale_after = stale_after
-        self._interval = heartbeat
+        self._interval = min(HEARTBEAT, stale_after / 4) if heartbeat is None else heartbeat
         self._clock = clock
         now = clock()
         self._record = DriverRecord(
@@ -96,9 +100,10 @@ class Lease:
             pid=os.getpid(),
             process=_process(os.getpid()) or "",
             state=ASKING,
-            join=join,
+            join=join or worker,
             started=now,
             heartbeat=now,
+            worker=worker,
         )
         self._lost = False
         self._stop = threading.Event()
@@ -137,7 +142,7 @@ class Lease:
     def _acquire(self) -> None:
         for _ in range(_ATTEMPTS):
             self._write(state=ASKING)
-            others = list(self._live_others())
+            others = [record for record in self._live_others() if not record.worker]
             held = [record for record in others if record.state == HOLDING]
             if self._record.join or not others:
                 break

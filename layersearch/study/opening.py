@@ -80,6 +80,7 @@ def open_study(
     pruner: BasePruner | None = None,
     fingerprint: Fingerprint | None = None,
     join: bool = False,
+    worker: bool = False,
     stale_after: float = STALE_AFTER,
 ) -> OpenStudy:
     """The study `name`, made if it does not exist, held by this process.
@@ -93,6 +94,7 @@ def open_study(
         pruner: None: nothing is pruned.
         fingerprint: section -> description of what the scores depend on; None: not checked.
         join: whether to share the study with drivers that hold it already.
+        worker: whether to help whoever drives it, now or later.
         stale_after: seconds without a heartbeat after which a driver on another machine counts as
             dead.
 
@@ -113,7 +115,7 @@ def open_study(
             load_if_exists=True,
         )
         _check_directions(study, directions)
-        lease = Lease(study, join=join, stale_after=stale_after)
+        lease = Lease(study, join=join, worker=worker, stale_after=stale_after)
     except (OptunaError, SQLAlchemyError) as error:
         raise _unreachable(url, error) from error
     result = OpenStudy(study=study, storage=opened, url=url, lease=lease)

@@ -53,6 +53,29 @@ def test_a_driver_that_joins_is_let_in(study):
     second.release()
 
 
+def test_a_worker_is_always_let_in_and_keeps_nobody_out(study):
+    early = Lease(study, worker=True)
+    driver = Lease(study)
+    late = Lease(study, worker=True)
+    assert driver.live_tokens() == {early.token, driver.token, late.token}
+    with pytest.raises(StudyError, match="is held by"):
+        Lease(study)
+    driver.release()
+    Lease(study).release()
+    early.release()
+    late.release()
+
+
+def test_a_short_time_to_count_as_dead_makes_the_heart_beat_faster(study):
+    lease = Lease(study, stale_after=0.2)
+    first = mine(study).heartbeat
+    deadline = time.monotonic() + 60
+    while mine(study).heartbeat == first:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    lease.release()
+
+
 def test_a_dead_process_on_this_machine_frees_its_study_at_once(study):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
