@@ -7,9 +7,6 @@ white.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -19,8 +16,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from layersearch.errors import LayersearchError
+from layersearch.report.drawing import (
+    SETTINGS,
+    Scored,
+    bars,
+    finite,
+    label_units,
+    legend_above,
+)
 from layersearch.report.wording import Scale
-from layersearch.space.files import write_whole
 from layersearch.space.subset import Subset
 
 _RUNS = {  # units in a run -> label, colour, marker, dashes
@@ -30,22 +34,7 @@ _RUNS = {  # units in a run -> label, colour, marker, dashes
 }
 _PROBE = ("linear probe", "#555555", (0, (7, 3)))
 _FULL = ("full finetuning", "#000000", (0, (2, 2)))
-_FORMATS = ("png", "svg", "pdf")
-# Text as text, and the same bytes for the same figure.
-_SETTINGS: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "layersearch",
-    "font.size": 9.5,
-    "text.parse_math": False,
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scored:
-    """The score of one subset, in the metric's own unit."""
-
-    mean: float
-    stderr: float | None = None
+LEGIBLE_CELLS = 18  # units, up to which the cells of a heat map hold numbers
 
 
 def profile_figure(
@@ -55,6 +44,8 @@ def profile_figure(
     title: str = "",
     metric: str = "accuracy",
     higher_is_better: bool = True,
+    with_pairs: bool = True,
+    width: float | None = None,
 ) -> Figure:
     """The finetuning profile of whatever subsets have been scored.
 
@@ -65,16 +56,18 @@ def profile_figure(
         title: above the figure.
         metric: what the scores are; shares such as accuracy are drawn in per cent.
         higher_is_better: which pair is marked as the best.
+        with_pairs: whether the heat map of pairs comes below.
+        width: in inches; None: by the number of units.
 
     Raises: LayersearchError: if no single unit, run or pair has a score.
     """
     runs = {length: _runs(units, scores, length) for length in _RUNS}
-    pairs = _pairs(units, scores)
+    pairs = find_pairs(units, scores)
     if not pairs and not any(runs.values()):
         raise LayersearchError("profile: no single unit, run or pair of units has been scored yet")
-    width = min(14.0, max(6.4, 1.6 + 0.36 * len(units)))  # inches
-    with mpl.rc_context(_SETTINGS):
-        if _is_map(units, pairs):
+    width = width or min(14.0, max(6.4, 1.6 + 0.36 * len(units)))  # inches
+    with mpl.rc_context(SETTINGS):
+        if with_pairs and is_map(units, pairs):
             square = min(9.0, width - 1.0, max(2.6, 0.6 + 0.55 * len(units)))
             figure = Figure(figsize=(width, 4.4 + square + 1.0), layout="constrained")
             top, bottom = figure.subplots(2, 1, height_ratios=(4.4, square + 1.0))
@@ -89,23 +82,26 @@ def profile_figure(
     return figure
 
 
-def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Writes the figure in one step, as PNG, SVG or PDF by the path's suffix.
+def pairs_figure(
+    units: Sequence[str],
+    scores: Mapping[Subset, Scored],
+    *,
+    metric: str = "accuracy",
+    higher_is_better: bool = True,
+    width: float = 6.4,
+) -> Figure:
+    """The heat map of pairs alone; arguments as those of `profile_figure`.
 
-    Raises: LayersearchError: if the suffix is another, or the file cannot be written.
+    Raises: LayersearchError: if no two units that are not neighbours have a score as a pair.
     """
-    path = Path(path)
-    kind = path.suffix.lstrip(".").lower()
-    if kind not in _FORMATS:
-        raise LayersearchError(f"{path}: a figure ends in .{', .'.join(_FORMATS)} (got {kind!r})")
-    buffer = BytesIO()
-    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
-    with mpl.rc_context(_SETTINGS):
-        figure.savefig(buffer, format=kind, dpi=150, metadata=undated)
-    try:
-        return write_whole(path, buffer.getvalue())
-    except OSError as error:
-        raise LayersearchError(f"{path}: cannot be written ({error.strerror or error})") from error
+    pairs = find_pairs(units, scores)
+    if not is_map(units, pairs):
+        raise LayersearchError("profile: no pairs of units have been scored yet")
+    with mpl.rc_context(SETTINGS):
+        figure = Figure(figsize=(width, width), layout="constrained")
+        FigureCanvasAgg(figure)
+        _draw_pairs(figure.subplots(), units, scores, pairs, Scale(metric), higher_is_better)
+    return figure
 
 
 Point = tuple[float, Scored]  # place on the depth axis, score
@@ -118,7 +114,9 @@ def _runs(units: Sequence[str], scores: Mapping[Subset, Scored], length: int) ->
     return [(start + (length - 1) / 2, score) for start, score in found if score is not None]
 
 
-def _pairs(units: Sequence[str], scores: Mapping[Subset, Scored]) -> dict[tuple[int, int], Scored]:
+def find_pairs(
+    units: Sequence[str], scores: Mapping[Subset, Scored]
+) -> dict[tuple[int, int], Scored]:
     """Scores of pairs, by the places (earlier, later) of their units."""
     places = {name: place for place, name in enumerate(units)}
     found = {}
@@ -129,7 +127,7 @@ def _pairs(units: Sequence[str], scores: Mapping[Subset, Scored]) -> dict[tuple[
     return found
 
 
-def _is_map(units: Sequence[str], pairs: Iterable[tuple[int, int]]) -> bool:
+def is_map(units: Sequence[str], pairs: Iterable[tuple[int, int]]) -> bool:
     """Whether there are pairs that are not neighbours: those are points of the profile already."""
     return len(units) > 2 and any(second - first > 1 for first, second in pairs)
 
@@ -154,7 +152,7 @@ def _draw_runs(
         axes.errorbar(
             [place + aside for place, _ in points],
             [score.mean * scale.factor for _, score in points],
-            yerr=_bars([score for _, score in points], scale),
+            yerr=bars([score for _, score in points], scale.factor),
             label=label,
             color=colour,
             marker=marker,
@@ -167,28 +165,22 @@ def _draw_runs(
             markeredgewidth=0.7,
             zorder=5 - length / 10,
         )
-    _label_units(axes, units, axis="x")
+    label_units(axes, units, axis="x")
     axes.set_xlim(-0.6, len(units) - 0.4)
     axes.set_xlabel("tuned unit, from input to output")
     axes.set_ylabel(f"validation {metric}" + (f" ({scale.unit})" if scale.unit else ""))
     axes.grid(axis="y", color="#dddddd", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    # Above the axes: within them it would hide points of one profile or another.
-    axes.legend(
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1.0),
-        ncols=5 if axes.figure.bbox.width / axes.figure.dpi > 9 else 3,
-        frameon=False,
-        handlelength=3.2,
-    )
+    wide = axes.figure.bbox.width / axes.figure.dpi
+    legend_above(axes, columns=5 if wide > 9 else 3 if wide > 5 else 2)
 
 
 def _draw_reference(axes: Axes, score: Scored, style: tuple[str, str, Any], scale: Scale) -> None:
     label, colour, dashes = style
     mean = score.mean * scale.factor
     axes.axhline(mean, label=label, color=colour, linestyle=dashes, linewidth=1.3, zorder=2)
-    if _finite(score.stderr):
+    if finite(score.stderr):
         error = float(score.stderr or 0.0) * scale.factor
         axes.axhspan(mean - error, mean + error, color=colour, alpha=0.08, linewidth=0, zorder=1)
 
@@ -230,8 +222,8 @@ def _draw_pairs(
     axes.set_title(
         f"pairs of units{unit}: single ones on the diagonal, the best framed", fontsize=10
     )
-    _label_units(axes, units, axis="x")
-    _label_units(axes, units, axis="y")
+    label_units(axes, units, axis="x")
+    label_units(axes, units, axis="y")
     axes.spines[:].set_visible(False)
 
 
@@ -249,30 +241,3 @@ def _write_cells(axes: Axes, grid: np.ndarray[Any, Any], scale: Scale) -> None:
             fontsize=7,
             color="white" if dark else "black",
         )
-
-
-def _label_units(axes: Axes, units: Sequence[str], *, axis: str) -> None:
-    """A tick a unit, names turned where they would overlap."""
-    size = 9.5 if len(units) <= 30 else 7.0
-    places = range(len(units))
-    if axis == "y":
-        axes.set_yticks(places, units, fontsize=size)
-        return
-    axes.set_xticks(places, units, fontsize=size)
-    space = (axes.figure.bbox.width / axes.figure.dpi - 1.2) / len(units)  # inches a name
-    if max(map(len, units)) * size / 72 * 0.65 > space:
-        for label in axes.get_xticklabels():
-            label.set(rotation=55, ha="right", rotation_mode="anchor")
-
-
-def _bars(points: Sequence[Scored], scale: Scale) -> list[float] | None:
-    if not any(_finite(point.stderr) for point in points):
-        return None
-    return [
-        float(point.stderr or 0.0) * scale.factor if _finite(point.stderr) else 0.0
-        for point in points
-    ]
-
-
-def _finite(value: float | None) -> bool:
-    return value is not None and bool(np.isfinite(value))
