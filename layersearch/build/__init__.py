@@ -7,14 +7,17 @@ from layersearch.build.profiling import run_profile
 from layersearch.build.result import Result
 from layersearch.build.search import run_search
 from layersearch.build.units import UnitListing, describe_units
+from layersearch.build.worker import WorkerRun, run_worker
 
 __all__ = [
     "Given",
     "Result",
     "UnitListing",
+    "WorkerRun",
     "describe_units",
     "export",
     "run_profile",
     "run_search",
+    "run_worker",
     "search",
 ]

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import optuna
 import torch
@@ -27,7 +28,7 @@ from layersearch.execution import (
 from layersearch.execution import run_search as run_trials
 from layersearch.execution.observer import Observers
 from layersearch.strategies.optuna_adapter import claimed, recipe_numbers
-from layersearch.study import OpenStudy, open_study
+from layersearch.study import OpenStudy, keep_plan, open_study
 from layersearch.study.lease import seconds_driven
 from layersearch.subtuning import (
     JobFactory,
@@ -101,6 +102,7 @@ def run_to_end(
         join=config.study.join,
         stale_after=config.study.stale_after,
     ) as opened:
+        keep_plan(opened.study, plan_of(config))
         factory = JobFactory(parts.materials)
         pool = local_pool(
             config.execution.workers,
@@ -118,7 +120,7 @@ def run_to_end(
             costs=parts.space.costs,
             # Subsets to try first may lie outside the bounds, never over a limit.
             why_not=parts.space.why_over,
-            budgets=_budgets(config, parts),
+            budgets=build_budgets(config, parts),
             max_failures=config.execution.max_failures,
             observers=observers,
         )
@@ -141,7 +143,21 @@ def study_folder(config: SearchConfig) -> Path:
     return Path(config.study.directory) / config.study_name
 
 
-def _budgets(config: SearchConfig, parts: Components) -> Budgets:
+def plan_of(config: SearchConfig) -> dict[str, Any]:
+    """What all processes that search one study must agree on, besides its fingerprint."""
+    return {
+        "strategy": config.strategy.model_dump(mode="json"),
+        "execution": {"budget": config.execution.budget.model_dump(mode="json")},
+    }
+
+
+def build_budgets(config: SearchConfig, parts: Components) -> Budgets:
+    """What the search may spend.
+
+    Args:
+        config: the description.
+        parts: for what a trial spends.
+    """
     section = config.execution.budget
     folds = len(parts.materials.data.folds)
     return Budgets(

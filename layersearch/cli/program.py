@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from layersearch.cli import search, studies, units
+from layersearch.cli import search, studies, units, worker
 from layersearch.errors import LayersearchError
 
 DONE, USER_ERROR, INTERRUPTED = 0, 1, 130
@@ -24,6 +24,7 @@ examples:
   layersearch search search_spaces/digits.yaml
   layersearch search my.yaml --strategy tpe --trials 200 --workers 4
   layersearch search my.yaml -o recipe.epochs=5 -o objective.constraints.task_bytes.max=1e6
+  layersearch worker my.yaml
   layersearch profile my.yaml
   layersearch units resnet50
   layersearch export digits digits-task.safetensors
@@ -68,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     program.set_defaults(resumes=False)
     program.add_argument("--version", action="version", version=f"layersearch {_version()}")
     commands = program.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (search, units, studies):
+    for module in (search, worker, units, studies):
         module.add_commands(commands)
     for command in commands.choices.values():
         command.add_argument(

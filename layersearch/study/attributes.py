@@ -40,6 +40,7 @@ MEMO_OF = "memo_of"  # number of the trial whose score it repeats without traini
 # Of the study.
 FINGERPRINT = "fingerprint"
 SEARCH = "search"  # {"config", "versions", "stages", "folds"}: to report on it and to run it again
+PLAN = "plan"  # how its driver searches it: strategy and budgets
 DRIVER_PREFIX = "driver:"  # one a driver, followed by its token
 
 

@@ -66,10 +66,16 @@ def _changes(stored: Mapping[str, Any], fingerprint: Fingerprint) -> Iterator[st
         yield from _differences(section, old_value, new if new is _MISSING else plain(new))
 
 
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    """What differs between two plain mappings: 'recipe.epochs: was 5, is now 6'."""
+    return _differences("", dict(old), dict(new))
+
+
 def _differences(path: str, old: Any, new: Any) -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys([*old, *new]):
-            yield from _differences(f"{path}.{key}", old.get(key, _MISSING), new.get(key, _MISSING))
+            inner = f"{path}.{key}" if path else str(key)
+            yield from _differences(inner, old.get(key, _MISSING), new.get(key, _MISSING))
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for index, (before, after) in enumerate(zip(old, new, strict=True)):
             yield from _differences(f"{path}[{index}]", before, after)

@@ -1,0 +1,159 @@
+"""A worker: helps a search that another process drives, from any machine that reaches its storage.
+
+It proposes, trains and records as the driver does, and concludes nothing: the driver retrains the
+winner. It is not needed either: what a worker leaves unfinished runs again elsewhere.
+"""
+
+import contextlib
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import torch
+
+from layersearch.build.components import build_components, worker_devices
+from layersearch.build.given import NOTHING_GIVEN, Given
+from layersearch.build.proposing import build_proposing
+from layersearch.build.search import build_budgets, plan_of, study_folder
+from layersearch.config import SearchConfig
+from layersearch.errors import ConfigError, Problem
+from layersearch.execution import Ending, Observer, SearchRun, local_pool
+from layersearch.execution import run_search as run_trials
+from layersearch.execution.observer import Observers
+from layersearch.space import TrialRecord, TrialState
+from layersearch.strategies.optuna_adapter import claimed, recipe_numbers
+from layersearch.study import attributes as names
+from layersearch.study import check_plan, open_study, wait_for_study
+from layersearch.subtuning import JobFactory, resolve_precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerRun:
+    """What a worker did."""
+
+    study: str
+    ending: Ending
+    reason: str  # in words
+    trained: int  # trials that it brought to their end, scored or pruned
+    failed: int  # trials that failed of themselves
+    seconds: float
+
+
+def run_worker(
+    config: SearchConfig,
+    *,
+    wait: float = 0.0,
+    given: Given = NOTHING_GIVEN,
+    observers: Sequence[Observer] = (),
+) -> WorkerRun:
+    """Trains trials of a search until nothing is left to train; retrains and writes no result.
+
+    Args:
+        config: the same description as the search's; workers, devices and caches may differ.
+        wait: seconds to wait for the search to begin.
+        given: objects of the user's in place of names.
+        observers: are told what happens.
+
+    Raises:
+        ConfigError: the description is for another kind of worker.
+        StudyError: the study did not appear, or is searched in another way; its storage does not
+            answer.
+        FingerprintError: the study was made with something else.
+        LayersearchError: as a search.
+        KeyboardInterrupt: interrupted twice.
+    """
+    _check_runner(config)
+    # Our own progress says what Optuna's log would.
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    devices = worker_devices(config)
+    for device in dict.fromkeys(devices):
+        resolve_precision(config.recipe.precision, torch.device(device))
+    parts = build_components(config, given)
+    proposing = build_proposing(config, given, parts.space)
+    wait_for_study(
+        config.study_name,
+        storage=config.study.storage,
+        directory=config.study.directory,
+        seconds=wait,
+        tell=Observers(observers).message,
+    )
+    logs = study_folder(config) / f"worker-{socket.gethostname()}-{os.getpid()}"
+    with open_study(
+        config.study_name,
+        storage=config.study.storage,
+        directory=config.study.directory,
+        directions=(parts.objective.direction,),
+        sampler=proposing.sampler,
+        pruner=proposing.pruner,
+        fingerprint=parts.fingerprint,
+        worker=True,
+        stale_after=config.study.stale_after,
+    ) as opened:
+        check_plan(opened.study, plan_of(config))
+        try:
+            run = run_trials(
+                opened,
+                JobFactory(parts.materials),
+                pool=local_pool(
+                    config.execution.workers,
+                    devices=devices,
+                    threads=config.execution.threads,
+                    trial_timeout=config.execution.trial_timeout,
+                    log_directory=logs,
+                ),
+                claimed=claimed,
+                recipe=recipe_numbers,
+                costs=parts.space.costs,
+                why_not=parts.space.why_over,
+                budgets=build_budgets(config, parts),
+                max_failures=config.execution.max_failures,
+                waits=False,
+                observers=observers,
+            )
+        finally:
+            _remove_if_empty(logs)
+        return _told(run, study=config.study_name, token=opened.lease.token)
+
+
+def _check_runner(config: SearchConfig) -> None:
+    if config.execution.runner != "local":
+        raise ConfigError(
+            [
+                Problem(
+                    where="execution.runner",
+                    what=f"a worker trains by itself, and the runner is {config.execution.runner}",
+                    remedy="join the cluster instead (ray start --address=…), or search with "
+                    "execution.runner=local",
+                )
+            ]
+        )
+
+
+def _told(run: SearchRun, *, study: str, token: str) -> WorkerRun:
+    mine = [record for record in run.history if record.attributes.get(names.DRIVER) == token]
+    return WorkerRun(
+        study=study,
+        ending=run.ending,
+        reason=run.reason,
+        trained=sum(map(_was_trained, mine)),
+        failed=sum(record.state is TrialState.FAILED and not _was_cut(record) for record in mine),
+        seconds=run.seconds,
+    )
+
+
+def _was_trained(record: TrialRecord) -> bool:
+    return record.state in (TrialState.COMPLETE, TrialState.PRUNED) and bool(
+        record.attributes.get(names.TRAININGS)
+    )
+
+
+def _was_cut(record: TrialRecord) -> bool:
+    return bool(record.attributes.get(names.INTERRUPTED))
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
