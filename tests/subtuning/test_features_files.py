@@ -194,6 +194,49 @@ class TestDamage:
         assert "damaged" in caplog.text
         assert path.read_bytes() == whole
 
+    def test_in_rows_that_are_loaded_later_is_noticed_then(self, folder, monkeypatch, caplog):
+        monkeypatch.setattr("layersearch.subtuning.features.checksums._CHUNK", 1)
+        with shared_store(folder) as store:
+            store.prefetch([1, 2], 0)
+        one, _ = blocks_in(folder)
+        whole = one.read_bytes()
+        position = len(whole) - 50 * 8 * 2 - 1000  # within the last rows, before the checksums
+        one.write_bytes(whole[:position] + bytes([whole[position] ^ 8]) + whole[position + 1 :])
+        with shared_store(folder) as store, caplog.at_level(logging.WARNING):
+            for first in range(0, 50, 10):
+                asked = torch.arange(first, first + 10)
+                got = store.values(1, asked, 0)
+                torch.testing.assert_close(got, direct(dense_chain(), 1, asked, 0), **EXACT)
+            assert store.statistics()["blocks"]["found"] == 1
+            assert store.statistics()["blocks"]["built"] == 1
+        assert one.read_bytes() == whole
+        assert [record.message for record in caplog.records if "damaged" in record.message]
+
+    def test_of_an_earlier_cut_spoils_no_later_one(self, folder, monkeypatch):
+        monkeypatch.setattr("layersearch.subtuning.features.checksums._CHUNK", 1)
+        with shared_store(folder) as store:
+            store.values(1, SAMPLES, 0)
+        (one,) = blocks_in(folder)
+        whole = one.read_bytes()
+        with shared_store(folder) as store:
+            store.values(1, torch.tensor([0]), 0)
+            damaged = bytearray(whole)
+            damaged[4096 : 4096 + 50 * 3 * 64 * 4 : 4] = bytes(50 * 3 * 64)
+            one.write_bytes(damaged)  # in place: the pages that the store has mapped
+            everything = torch.arange(50)
+            got = store.values(3, everything, 0)
+            torch.testing.assert_close(got, direct(dense_chain(), 3, everything, 0), **EXACT)
+
+    def test_is_complained_of_once(self, folder, caplog):
+        with shared_store(folder) as store:
+            store.prefetch(CUTS, 0)
+        for path in blocks_in(folder):
+            path.write_bytes(path.read_bytes()[:-3])
+        with shared_store(folder) as store, caplog.at_level(logging.WARNING):
+            store.prefetch(CUTS, 0)
+            assert store.statistics()["blocks"]["built"] == len(CUTS)
+        assert len(caplog.records) == 1
+
     def test_a_file_of_another_cut_under_this_name_is_not_used(self, folder):
         with shared_store(folder) as store:
             store.prefetch([1, 2], 0)
@@ -274,6 +317,44 @@ class TestFullDisk:
             assert store.statistics()["blocks"]["found"] == stored
 
 
+class TestFullMemory:
+    def test_of_the_shared_host_memory_is_no_error(self, full_disk, tmp_path, caplog):
+        budget = Budget(device_bytes=0, host_bytes=100 * MIB)
+        options = {"directory": tmp_path, "memory_directory": full_disk, "budget": budget}
+        with (
+            make_store(dense_chain(), key="k", **options) as store,
+            caplog.at_level(logging.WARNING),
+        ):
+            for view in range(8):
+                for _ in range(2):
+                    torch.testing.assert_close(
+                        store.values(2, SAMPLES, view),
+                        direct(dense_chain(), 2, SAMPLES, view),
+                        **EXACT,
+                    )
+            assert not list(full_disk.glob("**/*.partial"))
+        (warning,) = [record.message for record in caplog.records]
+        assert str(full_disk) in warning
+        assert "execution.cache.host" in warning
+
+    def test_that_takes_no_file_at_all_is_no_error(self, full_disk, caplog):
+        (full_disk / "filler").write_bytes(bytes(240 << 10))
+        for number in range(2000):  # and no more names
+            try:
+                (full_disk / f"{number:0200}").mkdir()
+            except OSError:
+                break
+        budget = Budget(device_bytes=0, host_bytes=0, disk_bytes=100 * MIB)
+        with (
+            caplog.at_level(logging.WARNING),
+            make_store(dense_chain(), directory=full_disk / "new", key="k", budget=budget) as store,
+        ):
+            got = store.values(2, SAMPLES, 0)
+            torch.testing.assert_close(got, direct(dense_chain(), 2, SAMPLES, 0), **EXACT)
+        (warning,) = [record.message for record in caplog.records]
+        assert str(full_disk) in warning
+
+
 class TestSharedBudget:
     BLOCK = 50 * 5 * 64 * 4  # bytes of rows of cut 1
 
@@ -345,6 +426,44 @@ class TestRemoval:
             store.values(1, SAMPLES, 0)
         with shared_store(folder, key="new"):
             assert not blocks_in(folder)
+
+
+class TestLeftoversOfTheKilled:
+    """In the machine's real memory files, as searches use them."""
+
+    def test_are_removed_by_the_next_search_but_not_while_shared(self, tmp_path):
+        if memory_directory_for(tmp_path) is None:
+            pytest.skip("this machine has no memory file system")
+        memory = memory_directory_for(tmp_path)
+        context = multiprocessing.get_context("spawn")
+        built = context.Queue()
+        workers = [
+            context.Process(target=_build_and_wait, args=(tmp_path, built), daemon=True)
+            for _ in range(2)
+        ]
+        for worker in workers:
+            worker.start()
+        for _ in workers:
+            built.get(timeout=120)
+        assert blocks_in(memory)
+        os.kill(workers[0].pid, signal.SIGKILL)
+        workers[0].join(60)
+        make_store(dense_chain()).close()  # the next search, while the other worker lives
+        assert blocks_in(memory)
+        os.kill(workers[1].pid, signal.SIGKILL)
+        workers[1].join(60)
+        assert blocks_in(memory)
+        make_store(dense_chain()).close()
+        assert not memory.exists()
+
+
+def _build_and_wait(folder, built):
+    torch.set_num_threads(1)
+    budget = Budget(device_bytes=0, host_bytes=4 * MIB)
+    with make_store(dense_chain(), directory=folder, key="k", budget=budget) as store:
+        store.prefetch(CUTS, 0)
+        built.put(store.statistics()["blocks"]["stored"])
+        time.sleep(600)
 
 
 class TestMemoryDirectory:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from layersearch.subtuning.features.checksums import Guard
+
 Values = tuple[Any, ...]  # what crosses a cut: tensors, the sample dimension first
 
 
@@ -93,14 +95,21 @@ class Block:
         layouts: of the values.
         rows: a tensor (M, *stored_shape) a value, on the device, on the host or mapped.
         device: where loaded values are wanted.
+        guard: compares rows with their checksums before they are loaded; None: they are sound.
     """
 
     def __init__(
-        self, layouts: tuple[Layout, ...], rows: Sequence[Tensor], *, device: torch.device
+        self,
+        layouts: tuple[Layout, ...],
+        rows: Sequence[Tensor],
+        *,
+        device: torch.device,
+        guard: Guard | None = None,
     ) -> None:
         self.layouts = layouts
         self.rows = tuple(rows)
         self._device = device
+        self._guard = guard
         self._plain = all(
             layout.stored == layout.dtype and layout.order == tuple(range(1, len(layout.order) + 1))
             for layout in layouts
@@ -119,8 +128,12 @@ class Block:
         """The values of rows (B,) int64, on the device: copies, which the caller may change.
 
         Nothing, if the block was released.
+
+        Raises:
+            CorruptFileError: the file they lie in is damaged there.
         """
         stored = self.rows
+        self.check(index)
         if self._elsewhere:
             index = index.cpu()
             loaded = [self._across(rows, index) for rows in stored]
@@ -132,6 +145,12 @@ class Block:
         return tuple(
             layout.unpack(rows) for layout, rows in zip(self.layouts, loaded, strict=bool(loaded))
         )
+
+    def check(self, index: Tensor) -> None:
+        """Compares rows (B,) with their checksums, unless that was done; see `load`."""
+        guard = self._guard
+        if guard is not None and guard.check(index.cpu()):
+            self._guard = None
 
     def release(self) -> None:
         """Gives the memory, or the mapped file, back as soon as no load is under way."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from layersearch.subtuning.features.blocks import Values
+from layersearch.subtuning.features.checksums import CorruptFileError
 from layersearch.subtuning.features.coverage import Coverage
 from layersearch.subtuning.features.placement import Name
 from layersearch.subtuning.features.prefix import Prefix
@@ -52,10 +53,15 @@ class Builder:
         if len(samples) > size:
             parts = [self.compute(cut, part, view) for part in torch.split(samples, size)]
             return tuple(torch.cat(values) for values in zip(*parts, strict=True))
-        entry = self._shelf.nearest(cut, view)
-        rows = None if entry is None else self._coverage(view).rows(samples)
-        values = () if entry is None or rows is None else entry.block.load(rows)
-        if entry is not None and values:
+        rows = self._coverage(view).rows(samples)
+        while rows is not None and (entry := self._shelf.nearest(cut, view)) is not None:
+            try:
+                values = entry.block.load(rows)
+            except CorruptFileError as error:
+                self._shelf.damaged(entry, error)
+                continue
+            if not values:  # given up by another thread meanwhile
+                break
             return self._prefix.run(values, entry.name[0], cut, count=len(samples))
         values = self._prefix.inputs(samples, view)
         return self._prefix.run(values, 0, cut, count=len(samples))

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
+import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,15 +13,17 @@ from typing import Any
 import torch
 
 from layersearch.subtuning.features.blocks import Block, Layout
+from layersearch.subtuning.features.checksums import CorruptFileError
 from layersearch.subtuning.features.files import (
+    BUDGET_LOCK,
     USERS_LOCK,
-    CorruptFileError,
     FileWriter,
     Lock,
     Plan,
     locked,
     map_block,
     remove_all_unused,
+    remove_if_empty,
     remove_unused,
     try_lock,
 )
@@ -61,11 +63,13 @@ class FileTier:
     ) -> None:
         self.name = name
         self.shared = True
+        self.place = str(root)
         self._root = root
         self._budget = budget
         self._identity = dict(identity)
         self._device = device
-        self._verified: set[tuple[int, int]] = set()  # inode and time of files found whole
+        self._mapped: dict[Name, int] = {}  # inodes of the files found or written
+        self._complained = False
         digest = hashlib.blake2b(
             json.dumps(self._identity, sort_keys=True).encode(), digest_size=12
         )
@@ -87,28 +91,17 @@ class FileTier:
         return self._budget - self.used()
 
     def find(self, name: Name, layouts: tuple[Layout, ...], count: int) -> Block | None:
-        """A block that another process built, or an earlier one left; verified once."""
+        """A block that another process built, or an earlier one left; checked as it is loaded."""
         path = self._path(name)
+        plan = self._plan(name, layouts, count)
         try:
-            status = path.stat()
-        except FileNotFoundError:
-            return None
-        stamp = (status.st_ino, status.st_mtime_ns)
-        try:
-            block = map_block(
-                path,
-                self._plan(name, layouts, count),
-                device=self._device,
-                verify=stamp not in self._verified,
-            )
+            self._mapped[name] = path.stat().st_ino
+            return map_block(path, plan, device=self._device, verify=True)
         except FileNotFoundError:
             return None
         except CorruptFileError as error:
-            _log.warning("features: %s is damaged (%s); computing it again", path, error)
-            self._delete_damaged(path, status.st_ino)
+            self.damaged(name, error)
             return None
-        self._verified.add(stamp)
-        return block
 
     def create(self, name: Name, layouts: tuple[Layout, ...], count: int) -> Writer:
         """Starts a block; see `Tier.create`.
@@ -136,6 +129,18 @@ class FileTier:
         """Deletes a file unless another process maps it."""
         _delete_unmapped(self._path(name))
 
+    def damaged(self, name: Name, error: Exception) -> None:
+        """Deletes a file that turned out to be damaged, also if others map it; says so once."""
+        path = self._path(name)
+        _log.log(
+            logging.DEBUG if self._complained else logging.WARNING,
+            "features: %s is damaged (%s); computing it again, and any others without saying so",
+            path,
+            error,
+        )
+        self._complained = True
+        self._delete_damaged(path, self._mapped.pop(name, -1))
+
     def reclaim(self, nbytes: int) -> None:
         """Deletes files of this folder that no process maps, until so many bytes are free."""
         for path in sorted(self._folder.glob("*.block"), key=_modified):
@@ -156,9 +161,7 @@ class FileTier:
         self._users.release()
         if remove:
             remove_unused(self._folder)
-            with contextlib.suppress(OSError):  # others have folders here
-                (self._root / "budget.lock").unlink(missing_ok=True)
-                self._root.rmdir()
+            remove_if_empty(self._root)
 
     def _enter(self) -> Lock:
         """Marks the folder as used, against its deletion between making and marking it."""
@@ -180,11 +183,11 @@ class FileTier:
 
     def _claim(self, path: Path, nbytes: int) -> Path:
         """An empty file of the block's size, counted from now on."""
-        with locked(self._root / "budget.lock"):
+        with locked(self._root / BUDGET_LOCK):
             self._sweep()
             if nbytes > self.free():
                 raise NoRoom
-            partial = path.with_suffix(f".{os.getpid()}.partial")
+            partial = path.with_suffix(f".{secrets.token_hex(4)}.partial")
             with partial.open("wb") as file:
                 file.truncate(nbytes)
         return partial
@@ -202,7 +205,7 @@ class FileTier:
         """Deletes a damaged file; under the builder's lock, so that it is not its successor."""
         lock = try_lock(path.with_suffix(".lock"))
         if lock is not None:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 if path.stat().st_ino == inode:
                     path.unlink()
             lock.release()

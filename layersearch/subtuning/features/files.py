@@ -1,8 +1,9 @@
 """Files that hold blocks, and the locks by which the processes of a node share them.
 
-A file is a header (magic, lengths, JSON, checksum of the JSON) padded to whole pages, then the rows
-of each value. It is written aside and renamed, so a file under its own name is whole unless the
-disk damaged it or somebody cut it: lengths and checksums tell.
+A file is a header (magic, lengths, JSON, checksum of the JSON) padded to whole pages, the rows of
+each value, and the checksums of those rows (see `checksums`). It is written aside and renamed, so a
+file under its own name is whole unless the disk damaged it or somebody cut it: its length and the
+checksums of header and checksums tell when it is opened, those of the rows when they are loaded.
 
 Locks are flock's, which the kernel frees when a process dies:
 
@@ -16,31 +17,37 @@ Locks are flock's, which the kernel frees when a process dies:
 import contextlib
 import errno
 import fcntl
+import itertools
 import json
 import mmap
 import os
-import shutil
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from layersearch.subtuning.features.blocks import Block, Layout, Values
+from layersearch.subtuning.features.checksums import (
+    CorruptFileError,
+    Guard,
+    Summing,
+    Sums,
+    chunk_count,
+)
 
 USERS_LOCK = "users.lock"
-_MAGIC = b"LSFEAT01"
+BUDGET_LOCK = "budget.lock"
+_MAGIC = b"LSFEAT02"
 _PAGE = 4096
 _ALIGNMENT = 64  # bytes; rows of a value start at a multiple
-
-
-class CorruptFileError(Exception):
-    """A file that is not what its writer wrote; says what is wrong."""
+_SUM = np.dtype("<u8")  # a checksum
 
 
 class Lock:
@@ -78,12 +85,15 @@ def try_lock(path: Path, *, shared: bool = False, create: bool = True) -> Lock |
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Holds a lock that nobody keeps for long, waiting for it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _same_file(descriptor, path):
+                yield
+                return
+        finally:
+            os.close(descriptor)
 
 
 def remove_all_unused(root: Path) -> int:
@@ -91,6 +101,9 @@ def remove_all_unused(root: Path) -> int:
     removed = 0
     for users in sorted(root.glob(f"*/{USERS_LOCK}")):
         removed += remove_unused(users.parent)
+    for folder in root.glob("*/"):
+        with contextlib.suppress(OSError):  # whoever deleted it was killed before the last step
+            folder.rmdir()
     return removed
 
 
@@ -100,10 +113,33 @@ def remove_unused(folder: Path) -> bool:
     if lock is None:
         return False
     try:
-        shutil.rmtree(folder, ignore_errors=True)
+        # The lock's file last: whoever enters the folder from then on makes a new one, keeps it
+        # from being removed, and loses nothing.
+        for path in folder.iterdir():
+            if path.name != USERS_LOCK:
+                path.unlink(missing_ok=True)
+        (folder / USERS_LOCK).unlink(missing_ok=True)
+        folder.rmdir()
+    except OSError:
+        return not folder.exists()
     finally:
         lock.release()
     return True
+
+
+def remove_if_empty(root: Path) -> None:
+    """Deletes a directory that has no folders of blocks any more."""
+    lock = try_lock(root / BUDGET_LOCK, create=False)
+    try:
+        if not any(path.is_dir() for path in root.iterdir()):
+            if lock is not None:
+                (root / BUDGET_LOCK).unlink(missing_ok=True)
+            root.rmdir()
+    except OSError:  # somebody came in meanwhile
+        pass
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def _same_file(descriptor: int, path: Path) -> bool:
@@ -138,17 +174,27 @@ class Plan:
         return tuple(starts[:-1])
 
     @property
+    def chunks(self) -> tuple[int, ...]:
+        """How many checksums the rows of each value have."""
+        return tuple(chunk_count(self.count, layout.nbytes) for layout in self.layouts)
+
+    @property
+    def sums_offset(self) -> int:
+        """Where the checksums begin, those of the first value first."""
+        return _round_up(self.offsets[-1] + self.sizes[-1], _ALIGNMENT)
+
+    @property
     def nbytes(self) -> int:
         """Of the whole file."""
-        return _round_up(self.offsets[-1] + self.sizes[-1], _ALIGNMENT)
+        return self.sums_offset + sum(self.chunks) * _SUM.itemsize
 
     @property
     def header_size(self) -> int:
         """Bytes before the first value: whole pages."""
-        return _round_up(len(self.header([0] * len(self.layouts))), _PAGE)
+        return _round_up(len(self.header(0)), _PAGE)
 
-    def header(self, checksums: Sequence[int]) -> bytes:
-        """The header, as long whatever the checksums (CRC-32 of the rows of each value)."""
+    def header(self, checksum: int) -> bytes:
+        """The header, as long whatever the checksum (CRC-32 of the checksums of all rows)."""
         description = {
             **self.identity,
             "count": self.count,
@@ -158,10 +204,10 @@ class Plan:
                     "dtype": str(layout.dtype),
                     "stored": str(layout.stored),
                     "order": layout.order,
-                    "crc32": f"{checksum:08x}",
                 }
-                for layout, checksum in zip(self.layouts, checksums, strict=True)
+                for layout in self.layouts
             ],
+            "sums": f"{checksum:08x}",
         }
         text = json.dumps(description, sort_keys=True).encode()
         return _MAGIC + struct.pack("<QI", len(text), zlib.crc32(text)) + text
@@ -190,7 +236,7 @@ class FileWriter:
         self._lock = lock
         self._device = device
         self._offsets = plan.offsets
-        self._checksums = [0] * len(plan.layouts)
+        self._summing = [Summing(layout.nbytes) for layout in plan.layouts]
         self._descriptor = os.open(partial, os.O_RDWR)
         try:
             # All the space now: finding out when half of it is written helps nobody.
@@ -204,7 +250,7 @@ class FileWriter:
         """Puts the values of a batch at rows start … start + B, in ascending order of rows."""
         for number, (layout, value) in enumerate(zip(self._plan.layouts, values, strict=True)):
             data = _bytes_of(layout.pack(value).to(device="cpu", dtype=layout.stored))
-            self._checksums[number] = zlib.crc32(data, self._checksums[number])
+            self._summing[number].add(data)
             _write_all(self._descriptor, data, self._offsets[number] + start * layout.nbytes)
 
     def finish(self) -> Block:
@@ -214,7 +260,9 @@ class FileWriter:
             OSError: the disk fails.
         """
         try:
-            _write_all(self._descriptor, memoryview(self._plan.header(self._checksums)), 0)
+            sums = b"".join(part.finish().astype(_SUM).tobytes() for part in self._summing)
+            _write_all(self._descriptor, memoryview(sums), self._plan.sums_offset)
+            _write_all(self._descriptor, memoryview(self._plan.header(zlib.crc32(sums))), 0)
             self._partial.replace(self._path)
             os.close(self._descriptor)
             self._descriptor = -1
@@ -240,7 +288,7 @@ def map_block(path: Path, plan: Plan, *, device: torch.device, verify: bool) -> 
         path: of the file.
         plan: what the file should hold.
         device: where loaded values are wanted.
-        verify: whether to compare the checksums of all rows, which reads the whole file.
+        verify: whether to compare the checksums of rows, each when it is first loaded.
 
     Raises:
         FileNotFoundError: there is none.
@@ -261,9 +309,9 @@ def map_block(path: Path, plan: Plan, *, device: torch.device, verify: bool) -> 
         raise FileNotFoundError(f"{path}: being deleted") from error
     finally:
         os.close(descriptor)
+    sums = _checked_sums(pages, plan)
     rows = _rows(pages, plan)
-    _check_header(pages, plan, rows if verify else None)
-    return Block(plan.layouts, rows, device=device)
+    return Block(plan.layouts, rows, device=device, guard=Guard(rows, sums) if verify else None)
 
 
 def _rows(pages: mmap.mmap, plan: Plan) -> list[Tensor]:
@@ -280,24 +328,27 @@ def _rows(pages: mmap.mmap, plan: Plan) -> list[Tensor]:
     return rows
 
 
-def _check_header(pages: mmap.mmap, plan: Plan, rows: list[Tensor] | None) -> None:
-    """Compares the header with what it should be; with rows, their checksums too."""
+def _checked_sums(pages: mmap.mmap, plan: Plan) -> list[Sums]:
+    """Compares the header with what it should be; the checksums of the rows of each value."""
     start = len(_MAGIC) + struct.calcsize("<QI")
     if pages[: len(_MAGIC)] != _MAGIC:
-        raise CorruptFileError("not a file of features")
+        raise CorruptFileError("not a file of features, or of another version")
     length, checksum = struct.unpack("<QI", pages[len(_MAGIC) : start])
     text = pages[start : start + length] if length < plan.header_size else b""
     if zlib.crc32(text) != checksum or not text:
         raise CorruptFileError("damaged header")
     try:
-        written = [int(value["crc32"], 16) for value in json.loads(text)["values"]]
+        written = int(json.loads(text)["sums"], 16)
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptFileError("a header of another version") from error
-    if len(written) != len(plan.layouts) or plan.header(written)[start:] != text:
+    if plan.header(written)[start:] != text:
         raise CorruptFileError("features of something else")
-    for number, value in enumerate(rows or ()):
-        if zlib.crc32(_bytes_of(value)) != written[number]:
-            raise CorruptFileError(f"checksum of value {number} differs")
+    sums = pages[plan.sums_offset :]
+    if zlib.crc32(sums) != written:
+        raise CorruptFileError("damaged checksums")
+    ends = np.cumsum((0, *plan.chunks)).tolist()
+    every = np.frombuffer(sums, dtype=_SUM)
+    return [every[first:last] for first, last in itertools.pairwise(ends)]
 
 
 def _bytes_of(rows: Tensor) -> memoryview:

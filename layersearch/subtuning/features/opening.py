@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from layersearch.subtuning.features.file_tier import FileTier
-from layersearch.subtuning.features.files import remove_all_unused
+from layersearch.subtuning.features.files import remove_all_unused, remove_if_empty
 from layersearch.subtuning.features.tiers import Budget, MemoryTier, Tier, TierName
 
 _log = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ def open_tiers(
     """
     cpu = torch.device("cpu")
     if directory is None:
+        _own_memory()  # which also frees what killed searches left
         if budget.disk_bytes:
             _log.warning("features: a budget on disk is of no use without a directory")
         memory: list[tuple[TierName, int, torch.device]] = [
@@ -80,11 +81,24 @@ def remove_leftovers(directory: Path) -> int:
         How many folders of features were deleted.
     """
     memory = memory_directory_for(directory)
-    return sum(remove_all_unused(root) for root in (directory, memory) if root is not None)
+    removed = 0
+    for root in (directory, memory):
+        if root is not None:
+            removed += remove_all_unused(root)
+            remove_if_empty(root)
+    return removed
 
 
 def memory_directory_for(directory: Path) -> Path | None:
     """Where the processes that share `directory` share host memory; None: this machine cannot."""
+    mine = _own_memory()
+    if mine is None:
+        return None
+    return mine / hashlib.blake2b(str(directory.resolve()).encode(), digest_size=8).hexdigest()
+
+
+def _own_memory() -> Path | None:
+    """This user's folder of files in memory, without what killed searches left in it."""
     if not _MEMORY_FILES.is_dir():
         return None
     mine = _MEMORY_FILES / f"layersearch-{os.getuid()}"
@@ -96,9 +110,10 @@ def memory_directory_for(directory: Path) -> Path | None:
             return None
         for root in mine.iterdir():  # memory that killed searches left taken
             remove_all_unused(root)
+            remove_if_empty(root)
     except OSError:
         return None
-    return mine / hashlib.blake2b(str(directory.resolve()).encode(), digest_size=8).hexdigest()
+    return mine
 
 
 def _shared(
@@ -117,5 +132,11 @@ def _files(
     try:
         return FileTier(name, root, budget=nbytes, identity=identity, device=device)
     except OSError as error:
-        _log.warning("features: cannot use %s for the %s tier (%s)", root, name, error)
+        _log.warning(
+            "features: %s: cannot be used (%s); going on without, which gives the same scores "
+            "later. Free space there, or set execution.cache.%s to 0",
+            root,
+            error.strerror or error,
+            name,
+        )
         return None

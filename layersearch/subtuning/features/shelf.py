@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from layersearch.subtuning.features.blocks import Block, Layout
+from layersearch.subtuning.features.checksums import CorruptFileError
 from layersearch.subtuning.features.placement import Name, Resident, Wish, victims
 from layersearch.subtuning.features.prefix import Prefix
 from layersearch.subtuning.features.rates import LoadRates
@@ -128,12 +129,21 @@ class Shelf:
                 self._give_up(tier, error)
                 continue
             if block is not None:
+                try:
+                    entry = self.add(name, block, tier, tick=tick)
+                except CorruptFileError as error:
+                    tier.damaged(name, error)
+                    continue
                 self.tally.found += 1
-                return self.add(name, block, tier, tick=tick)
+                return entry
         return None
 
     def add(self, name: Name, block: Block, tier: Tier, *, tick: int) -> Entry | None:
-        """Takes a finished block in; None: loading it turned out slower than computing."""
+        """Takes a finished block in; None: loading it turned out slower than computing.
+
+        Raises:
+            CorruptFileError: its file is damaged.
+        """
         load = self._rates.measure(name[0], tier.name, block, self._count(name[1]))
         if self._policy == "measured" and load > self.compute_seconds(name):
             self.tally.slow += 1
@@ -179,6 +189,13 @@ class Shelf:
         tier.drop(name)
         self._give_up(tier, error)
         self.refuse(name, f"{tier.name} failed")
+
+    def damaged(self, entry: Entry, error: CorruptFileError) -> None:
+        """Gives up a block whose file turned out to be damaged; it will be built again."""
+        if self.entries.pop(entry.name, None) is not None:
+            entry.block.release()
+            self._generation += 1
+        entry.tier.damaged(entry.name, error)
 
     def evict(self, entry: Entry) -> None:
         """Gives up a block."""
@@ -266,8 +283,13 @@ class Shelf:
             writer = device.create(name, block.layouts, count)
         except (NoRoom, MemoryError):
             return block, tier
-        for start in range(0, count, size):
-            writer.write(start, block.load(torch.arange(start, min(start + size, count))))
+        try:
+            for start in range(0, count, size):
+                writer.write(start, block.load(torch.arange(start, min(start + size, count))))
+        except CorruptFileError:
+            writer.abort()
+            device.drop(name)
+            raise
         block.release()
         copy = writer.finish()
         self._rates.measure(name[0], device.name, copy, count)
@@ -299,10 +321,10 @@ class Shelf:
         """Leaves a tier alone for a while; says so the first time."""
         if tier.name not in self._broken:
             _log.warning(
-                "features: %s storage failed (%s); going on without storing more there. Free space "
-                "on it, or lower execution.cache.%s",
-                tier.name,
-                error,
+                "features: %s: cannot store more (%s); going on without, which gives the same "
+                "scores later. Free space there, or lower execution.cache.%s",
+                tier.place,
+                getattr(error, "strerror", None) or error,
                 tier.name,
             )
         self._broken[tier.name] = time.monotonic() + _BROKEN_S

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from layersearch.subtuning.features.blocks import Values
+from layersearch.subtuning.features.checksums import CorruptFileError
 from layersearch.subtuning.features.building import Builder
 from layersearch.subtuning.features.coverage import Coverage
 from layersearch.subtuning.features.opening import open_tiers
@@ -247,6 +248,12 @@ class FeatureStore:
             return ()
         self._tick += 1
         entry.last_used = self._tick
+        try:
+            entry.block.check(rows)  # once for each row: no part of what loading costs
+        except CorruptFileError as error:
+            with self._lock:
+                self._shelf.damaged(entry, error)
+            return ()
         started = time.perf_counter()
         values = entry.block.load(rows)
         seconds = time.perf_counter() - started

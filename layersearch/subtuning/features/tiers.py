@@ -57,6 +57,10 @@ class Tier(Protocol):
     def shared(self) -> bool:
         """Whether other processes use its blocks."""
 
+    @property
+    def place(self) -> str:
+        """Where its bytes are, for messages: a directory, or in words."""
+
     def used(self) -> int:
         """Bytes taken, by all processes that share it."""
 
@@ -76,6 +80,9 @@ class Tier(Protocol):
 
     def drop(self, name: Name) -> None:
         """Gives up a block; others that share it keep theirs."""
+
+    def damaged(self, name: Name, error: Exception) -> None:
+        """Deletes a block that turned out to be damaged, whoever uses it, and says so."""
 
     def reclaim(self, nbytes: int) -> None:
         """Tries to free bytes that nobody uses."""
@@ -102,6 +109,7 @@ class MemoryTier:
     ) -> None:
         self.name = name
         self.shared = False
+        self.place = f"memory of {place}"
         self._budget = budget
         self._place = place
         self._device = device
@@ -131,6 +139,10 @@ class MemoryTier:
     def drop(self, name: Name) -> None:
         """Forgets a block; its memory is freed with the last reference to it."""
         self._taken.pop(name, None)
+
+    def damaged(self, name: Name, error: Exception) -> None:  # noqa: ARG002
+        """Forgets it; nothing here is checked."""
+        self.drop(name)
 
     def reclaim(self, nbytes: int) -> None:
         """Nothing: all bytes are of blocks in use."""
