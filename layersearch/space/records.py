@@ -3,6 +3,7 @@
 Strategies are functions of these records; no torch, no Optuna and no clock here.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -42,58 +43,103 @@ class TrialRecord:
     attributes: Mapping[str, Any] = field(default_factory=dict)  # the trial's user attributes
 
 
-class History(Sequence[TrialRecord]):
-    """The trials of a study in the order of their numbers."""
+class Chronicle:
+    """The trials of a study that have ended, in the order in which that became known.
 
-    def __init__(self, records: Iterable[TrialRecord] = ()) -> None:
-        self._records = tuple(sorted(records, key=lambda record: record.number))
+    It only grows, and keeps up to date what follows from them: reading a history of 10,000 trials
+    again takes no look at any of them.
+    """
+
+    def __init__(self) -> None:
+        self.ended: list[TrialRecord] = []
+        self.scores: dict[Subset, TrialRecord] = {}
+        self.pruned: set[Subset] = set()
+        self.failures: Counter[Subset] = Counter()
+        self.lineage = object()  # another one when what was known of a subset has changed
+
+    def add(self, record: TrialRecord) -> None:
+        """Takes in a trial that has ended."""
+        self.ended.append(record)
+        subset = record.subset
+        if subset is None:
+            return
+        if record.state is TrialState.COMPLETE:
+            self._add_score(subset, record)
+        elif record.state is TrialState.PRUNED:
+            if subset not in self.scores:
+                self.pruned.add(subset)
+        elif not record.attributes.get("interrupted", False):
+            self.failures[subset] += 1
+
+    def _add_score(self, subset: Subset, record: TrialRecord) -> None:
+        known = self.scores.get(subset)
+        if known is not None and _rank(record) <= _rank(known):
+            return
+        if known is not None or subset in self.pruned or subset in self.failures:
+            self.lineage = object()
+        self.scores[subset] = record
+        self.pruned.discard(subset)
+
+
+class History(Sequence[TrialRecord]):
+    """The trials of a study in the order of their numbers, as they stood at one moment.
+
+    Args:
+        records: all of them, or those that `chronicle` does not have.
+        chronicle: what is known of the others; takes in what has ended.
+    """
+
+    scores: Mapping[Subset, TrialRecord]  # the best complete trial of each subset that has one
+    running: frozenset[Subset]  # the subsets in training now
+    pruned: frozenset[Subset]  # the subsets that were stopped early and have no score
+
+    def __init__(
+        self, records: Iterable[TrialRecord] = (), *, chronicle: Chronicle | None = None
+    ) -> None:
+        self.chronicle = chronicle = Chronicle() if chronicle is None else chronicle
+        active = list[TrialRecord]()
+        for record in sorted(records, key=lambda record: record.number):
+            if record.state is TrialState.RUNNING:
+                active.append(record)
+            else:
+                chronicle.add(record)
+        # Copies, made in one step each: the chronicle goes on.
+        self.active = tuple(active)
+        self.known = len(chronicle.ended)  # trials that have ended
+        self.lineage = chronicle.lineage  # while it is the same, what was settled stays so
+        self.scores = chronicle.scores.copy()
+        self.pruned = frozenset(chronicle.pruned)
+        self._failures = chronicle.failures.copy()
+        self.running = frozenset(r.subset for r in active if r.subset is not None)
 
     def __iter__(self) -> Iterator[TrialRecord]:
         return iter(self._records)
 
     def __len__(self) -> int:
-        return len(self._records)
+        return self.known + len(self.active)
 
     def __getitem__(self, index: Any) -> Any:
         return self._records[index]
 
-    @cached_property
-    def scores(self) -> Mapping[Subset, TrialRecord]:
-        """The best complete trial of each subset that has one."""
-        best: dict[Subset, TrialRecord] = {}
-        for record in self._records:
-            if record.state is TrialState.COMPLETE and record.subset is not None:
-                known = best.get(record.subset)
-                if known is None or _score(record) > _score(known):
-                    best[record.subset] = record
-        return best
-
-    @cached_property
-    def running(self) -> frozenset[Subset]:
-        """The subsets in training now."""
-        return self._in_state(TrialState.RUNNING)
-
-    @cached_property
-    def pruned(self) -> frozenset[Subset]:
-        """The subsets that were stopped early and have no score."""
-        return self._in_state(TrialState.PRUNED) - self.scores.keys()
-
     def failures(self, subset: Subset) -> int:
         """How often the subset failed of itself; interruptions and lost workers do not count."""
-        return sum(
-            record.state is TrialState.FAILED
-            and record.subset == subset
-            and not record.attributes.get("interrupted", False)
-            for record in self._records
-        )
+        return self._failures[subset]
 
-    def _in_state(self, state: TrialState) -> frozenset[Subset]:
-        return frozenset(
-            record.subset
-            for record in self._records
-            if record.state is state and record.subset is not None
-        )
+    def failed(self) -> Mapping[Subset, int]:
+        """How often each subset failed of itself that did."""
+        return self._failures
+
+    def ended_since(self, known: int) -> Sequence[TrialRecord]:
+        """The trials that ended after the first `known`, in the order of becoming known."""
+        return self.chronicle.ended[known : self.known]
+
+    @cached_property
+    def _records(self) -> tuple[TrialRecord, ...]:
+        every = (*self.chronicle.ended[: self.known], *self.active)
+        return tuple(sorted(every, key=lambda record: record.number))
 
 
-def _score(record: TrialRecord) -> float:
-    return float("-inf") if record.score is None else record.score
+def _rank(record: TrialRecord) -> tuple[float, int]:
+    """Of two trials of one subset the better counts; of equals, the earlier."""
+    score = float("-inf") if record.score is None else record.score
+    return score, -record.number

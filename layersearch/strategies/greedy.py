@@ -34,6 +34,12 @@ from layersearch.strategies.protocol import (
     finite_score,
     shown_score,
 )
+from layersearch.strategies.speculation import (
+    LEAST_CHANCE,
+    chances_ahead,
+    forecast_scores,
+    win_chances,
+)
 from layersearch.strategies.stop_rules import (
     Rule,
     Standing,
@@ -61,6 +67,7 @@ class Round:
     settled: int  # how many of the trials
     winner: Subset | None  # the best candidate that has a score
     chosen: Subset | None  # the answer
+    begun: "_State" = field(repr=False)
     stop: str | None = None  # why there is no round after it
 
     @property
@@ -132,12 +139,12 @@ class Greedy:
     def answer(self, history: History) -> Subset | None:
         """The subset that the rule has accepted; the current round counts as it stands."""
         ledger = Ledger(history, max_failures=self.max_failures)
-        return _now(self.survey(ledger)).chosen
+        return self.survey(ledger)[-1].chosen
 
     def explain(self, history: History) -> Progress:
         """The current round, or the last."""
         ledger = Ledger(history, max_failures=self.max_failures)
-        now = _now(self.survey(ledger))
+        now = self.survey(ledger)[-1]
         return Progress(
             phase=self._in_words(now),
             candidates=len(now.trials),
@@ -148,36 +155,58 @@ class Greedy:
             round=now.number,
         )
 
-    def survey(self, ledger: Ledger) -> list[Round]:
-        """The rounds so far, the current one, and those after it if the best so far wins each.
+    def moot(self, history: History) -> frozenset[Subset]:
+        """The running subsets whose scores no round can ask for any more."""
+        ledger = Ledger(history, max_failures=self.max_failures)
+        if not ledger.running:
+            return frozenset()
+        now = self.survey(ledger)[-1]
+        return frozenset(subset for subset in ledger.running if self._is_moot(subset, now))
 
-        The first that is incomplete is the current one; all after it are presumed.
-        """
-        rounds, ahead = list[Round](), -1
+    def survey(self, ledger: Ledger) -> list[Round]:
+        """The rounds so far; the last is the current one if it is incomplete, else the search's."""
+        rounds = list[Round]()
         state: _State | None = _State(number=1, base=self._start)
-        while state is not None and ahead < self.speculate:
+        while state is not None:
             played, state = self._play(state, ledger)
             rounds.append(played)
-            if ahead >= 0 or not played.complete:
-                ahead += 1
+            if not played.complete:
+                break
         return rounds
 
     def certain(self, rounds: Sequence[Round], ledger: Ledger) -> Subset | None:
         """The first open trial of the current round."""
-        current = _current(rounds)
-        return None if current is None else ledger.first_open(current.trials)
+        now = rounds[-1]
+        return None if now.complete else ledger.first_open(now.trials)
 
     def likely(self, rounds: Sequence[Round], ledger: Ledger) -> Subset | Wait | Done:
-        """The first open trial of the presumed rounds."""
-        current = _current(rounds)
-        if current is None:
-            return Done(f"round {rounds[-1].number}: {rounds[-1].stop}")
-        for presumed in rounds[rounds.index(current) + 1 :]:
-            proposal = ledger.first_open(presumed.trials)
-            if proposal is not None:
-                return proposal
-        left = len(current.trials) - current.settled
-        return Wait(f"round {current.number} waits for {left} trials that are running")
+        """The open trial that one of the next rounds will most probably ask for."""
+        now = rounds[-1]
+        if now.complete:
+            return Done(f"round {now.number}: {now.stop}")
+        chances = chances_ahead(
+            now.begun,
+            futures=lambda state: self._futures(state, ledger),
+            trials=lambda state: self._play(state, ledger)[0].trials,
+            rounds=self.speculate,
+        )
+        promising = (s for s in chances if ledger.open(s) and not ledger.failures(s))
+        proposal = max(promising, key=chances.__getitem__, default=None)
+        if proposal is not None and chances[proposal] >= LEAST_CHANCE:
+            return proposal
+        left = len(now.trials) - now.settled
+        return Wait(f"round {now.number} waits for {left} trials that are running")
+
+    def _is_moot(self, subset: Subset, now: Round) -> bool:
+        """Whether it is no trial of this round or of one that may follow it."""
+        if subset in now.trials and not now.complete:
+            return False
+        if now.complete:
+            return True
+        base = now.base
+        if base is None:  # the smallest subsets come first; anything may be built on them
+            return False
+        return not (base <= subset if self.forward else subset <= base)
 
     # --- One round --------------------------------------------------------------------------------
 
@@ -204,6 +233,7 @@ class Greedy:
             settled=len(trials) - pending,
             winner=best_scored(zip(subsets, scores, strict=True), self.space),
             chosen=state.chosen,
+            begun=state,
         )
         if played.winner is not None:
             by_unit = {unit: score for (unit, _), score in zip(options, scores, strict=True)}
@@ -245,6 +275,26 @@ class Greedy:
             return Verdict(build_on=True, choose=True)
         base = ledger.scores.get(state.base) if ledger.score(state.base) > -inf else None
         return self._rule(Standing(candidate=ledger.scores[winner], base=base, best=best))
+
+    def _futures(self, state: _State, ledger: Ledger) -> Iterator[tuple[float, _State]]:
+        """Where the round that begins in this state may lead, with the chances."""
+        played, after = self._play(state, ledger)
+        if played.complete:
+            if after is not None:
+                yield 1.0, after
+            return
+        options = dict(self._options(state.base))
+        scores = {unit: ledger.score(subset) for unit, subset in options.items()}
+        pending = [unit for unit, subset in options.items() if not ledger.settled(subset)]
+        bar = -inf
+        if played.winner is not None and after is None:
+            # To go on, another must win, and be better than what there is.
+            bar = max(ledger.score(played.winner), played.begun.best)
+        forecast = forecast_scores(tuple(options), scores, pending, state.last)
+        last = dict(zip(options, forecast.scores, strict=True))
+        for unit, chance in win_chances(forecast, bar=bar):
+            begin = after if after is not None and options[unit] == played.winner else state
+            yield chance, replace(begin, number=state.number + 1, base=options[unit], last=last)
 
     def _options(self, base: Subset | None) -> tuple[tuple[str, Subset], ...]:
         """Unit -> candidate, in order of depth."""
@@ -318,16 +368,6 @@ class Greedy:
         return (
             f"round {now.number}: what to {'add to' if self.forward else 'leave out of'} {now.base}"
         )
-
-
-def _current(rounds: Sequence[Round]) -> Round | None:
-    return next((played for played in rounds if not played.complete), None)
-
-
-def _now(rounds: Sequence[Round]) -> Round:
-    """The current round, or the last one of a search that has ended."""
-    current = _current(rounds)
-    return rounds[-1] if current is None else current
 
 
 def _rule(stop: Stop, min_gain: float | None, z: float) -> Rule:

@@ -8,13 +8,12 @@ A subset is *settled* when nothing more will come of it: it has a score, was pru
 (failed as often as allowed). It is *open* when it is neither settled nor running.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Protocol, runtime_checkable
 
-from layersearch.space import History, SearchSpace, Subset, TrialRecord, TrialState
+from layersearch.space import History, SearchSpace, Subset, TrialRecord
 
 MAX_FAILURES = 2  # trials of one subset that may fail of themselves before it counts as lost
 
@@ -77,21 +76,21 @@ class Ledger:
         self.running = history.running
         self.pruned = history.pruned
         self.max_failures = max_failures
-        self._failures = Counter(
-            record.subset
-            for record in history
-            if record.state is TrialState.FAILED
-            and record.subset is not None
-            and not record.attributes.get("interrupted", False)
-        )
+        self.lineage = history.lineage
+        self.known = history.known
+        self._failures = history.failed()
 
     def lost(self, subset: Subset) -> bool:
         """Whether it failed as often as it may, and has no score."""
-        return self._failures[subset] >= self.max_failures and subset not in self.scores
+        return self._failures.get(subset, 0) >= self.max_failures and subset not in self.scores
 
     def settled(self, subset: Subset) -> bool:
         """Whether nothing more will come of it."""
         return subset in self.scores or subset in self.pruned or self.lost(subset)
+
+    def failures(self, subset: Subset) -> int:
+        """How often it failed of itself."""
+        return self._failures.get(subset, 0)
 
     def settled_subsets(self) -> Iterator[Subset]:
         """All that are settled."""
@@ -108,7 +107,7 @@ class Ledger:
         failed: list[Subset] = []
         for candidate in candidates:
             if self.open(candidate):
-                if not self._failures[candidate]:
+                if candidate not in self._failures:
                     return candidate
                 failed.append(candidate)
         return min(failed, key=lambda candidate: self._failures[candidate], default=None)
