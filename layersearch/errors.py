@@ -12,9 +12,11 @@ LayersearchError
 ├── StudyError              a study that cannot be opened, or is held by somebody else
 │   └── FingerprintError    a study made with another backbone, data, space, recipe or objective
 ├── SearchError             a search that cannot go on: every trial failed, a worker cannot start
+├── SnapshotError           a trial's state that it cannot be resumed from
 └── TaskError               a saved task that cannot be read or belongs to another backbone
 
 TrialStopped                raised by a report callback to end its trial: pruned or interrupted
+TrialOutOfMemory            raised by a trial that memory did not take
 """
 
 from collections.abc import Sequence
@@ -94,6 +96,10 @@ class SearchError(LayersearchError):
     """A search that cannot go on."""
 
 
+class SnapshotError(LayersearchError):
+    """A trial's state that it cannot be resumed from: damaged, or of another trial."""
+
+
 class TaskError(LayersearchError):
     """A saved task that cannot be read or belongs to another backbone."""
 
@@ -110,3 +116,17 @@ class TrialStopped(Exception):
         super().__init__(reason)
         self.reason = reason
         self.pruned = pruned
+
+
+class TrialOutOfMemory(Exception):
+    """Raised by a job whose trial memory did not take.
+
+    Args:
+        reason: what could not be allocated, in one line.
+        splittable: whether the trial could run with fewer samples at a time.
+    """
+
+    def __init__(self, reason: str, *, splittable: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.splittable = splittable

@@ -23,7 +23,7 @@ class Proposal:
     subset: Subset
     recipe: Mapping[str, float | int | str] = field(default_factory=dict)  # sampled numbers, if any
     snapshot: bytes | None = field(default=None, repr=False)  # state to resume from
-    micro_batch: int | None = None  # samples at a time, where memory does not take a whole batch
+    batch_parts: int = 1  # that each batch is trained in, where memory does not take it whole
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from layersearch.backbones import Backbone, Chain, build_chain
 from layersearch.data import Augmentation, DataSplits, Views
-from layersearch.errors import ObjectiveError
+from layersearch.errors import ObjectiveError, TrialOutOfMemory
 from layersearch.objectives import Objective, Outcome, subset_costs
 from layersearch.space import Subset
 from layersearch.space.trial import (
@@ -27,6 +27,7 @@ from layersearch.space.trial import (
 )
 from layersearch.subtuning.features import Budget, FeatureStore
 from layersearch.subtuning.head import HeadFitter
+from layersearch.subtuning.memory import can_split, is_out_of_memory, samples_at_a_time
 from layersearch.subtuning.recipe import Precision, Recipe, resolve_precision
 from layersearch.subtuning.training import Workplace
 from layersearch.subtuning.trial import subtune
@@ -79,24 +80,45 @@ class SubtuningJob:
         self.workplace = open_workplace(materials, place)
 
     def __call__(self, proposal: Proposal, report: Reporter) -> TrialResult:
-        """Trains and scores one subset."""
+        """Trains and scores one subset.
+
+        Raises:
+            TrialOutOfMemory: memory, of the device or the host, did not suffice.
+            SnapshotError: as `subtune`.
+        """
         materials = self.materials
+        recipe = materials.recipe.with_numbers(proposal.recipe)
+        parts = proposal.batch_parts
         prefix_before = self._prefix_flops()
-        outcome = subtune(
-            self.workplace,
-            proposal.subset,
-            materials.data,
-            materials.recipe.with_numbers(proposal.recipe),
-            report,
-            objective=materials.objective,
-            seed=materials.seed,
-        )
+        try:
+            outcome = subtune(
+                self.workplace,
+                proposal.subset,
+                materials.data,
+                recipe,
+                report,
+                objective=materials.objective,
+                seed=materials.seed,
+                snapshot=proposal.snapshot,
+                batch_parts=parts,
+            )
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise TrialOutOfMemory(
+                f"out of memory on {self.workplace.device} with {samples_at_a_time(recipe, parts)} "
+                f"samples at a time: {next(iter(str(error).splitlines()), '') or 'no allocation'}",
+                splittable=can_split(recipe, parts),
+            ) from error
         costs = known_costs(
             self.workplace.chain, proposal.subset, self.workplace.classes, materials
         )
         spent = dict(outcome.costs)
         spent["flops"] += self._prefix_flops() - prefix_before
-        return _result(replace(outcome, costs={**costs, **spent}), materials.objective)
+        result = _result(replace(outcome, costs={**costs, **spent}), materials.objective)
+        if parts == 1:
+            return result
+        return replace(result, attributes={"micro_batch": samples_at_a_time(recipe, parts)})
 
     def _prefix_flops(self) -> float:
         """FLOPs that this worker has spent on frozen prefixes."""

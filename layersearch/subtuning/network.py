@@ -51,6 +51,7 @@ class TunedNetwork(nn.Module):
             for index, stage in enumerate(stages)
         )
         self._moving = moving
+        self._norms_move = recipe.norms == "train"
         self._trained_modules = self._find_trained_modules(units, recipe)
         for parameter in self.parameters():
             parameter.requires_grad_(False)
@@ -92,6 +93,17 @@ class TunedNetwork(nn.Module):
         for name, tensor in self.head.state_dict().items():
             state[f"head.{name}"] = tensor.detach().clone()
         return state
+
+    def changing(self) -> dict[str, Tensor]:
+        """All that training changes, by name: the tensors themselves, not copies."""
+        found: dict[str, Tensor] = {f"units.{name}": value for name, value in self._copies.items()}
+        for index, stage in enumerate(self.stages if self._norms_move else ()):
+            for name, buffer in stage.named_buffers():
+                if name in self._moving:  # a norm used in two stages has statistics in each
+                    found[f"norms.{index}.{name}"] = buffer
+        for name, value in self.head.state_dict(keep_vars=True).items():
+            found[f"head.{name}"] = value
+        return found
 
     def _find_trained_modules(self, units: Sequence[Unit], recipe: Recipe) -> list[nn.Module]:
         """Modules that own tuned parameters, and what drops out or switches within tuned units."""

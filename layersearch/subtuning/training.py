@@ -7,7 +7,8 @@ and the same head at the start (common random numbers), so they differ by what t
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +21,11 @@ from layersearch.subtuning.head import HeadFitter
 from layersearch.subtuning.network import TunedNetwork
 from layersearch.subtuning.optimisation import Optimisation, autocast
 from layersearch.subtuning.recipe import HeadRecipe, Precision, Recipe
+from layersearch.subtuning.snapshots import TrainingState, capture, restore
 
 EVALUATION_VIEW = -1
+AfterEpoch = Callable[[int, TunedNetwork, Callable[[], TrainingState]], None]
+"""Called with the number of the epoch, from 0, the network, and what captures the training."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,7 +49,9 @@ def train(
     recipe: Recipe,
     *,
     seed: int,
-    after_epoch: Callable[[int, TunedNetwork], None] | None = None,
+    after_epoch: AfterEpoch | None = None,
+    begun: TrainingState | None = None,
+    at_a_time: int | None = None,
 ) -> TunedNetwork:
     """Tunes a subset and a new head on some of the training samples.
 
@@ -55,15 +61,30 @@ def train(
         samples: (n,) int64 indices of the samples to train on.
         recipe: how.
         seed: decides batches, head and dropout.
-        after_epoch: called with the number of the epoch, from 0, and the network.
+        after_epoch: see AfterEpoch.
+        begun: the same training after some of its epochs, to go on from: what comes out is the
+            same. It must have the same subset, samples, recipe and seed.
+        at_a_time: the most samples of a forward pass; a larger batch is trained in parts, whose
+            gradients are summed up. BatchNorm in train mode sees the parts. None: whole batches.
 
     Returns:
         The tuned network, in eval mode.
     """
-    head = starting_head(workplace, samples, recipe.head, seed=seed)
+    # One that is resumed has a head: it need not be fitted.
+    start = recipe.head if begun is None else replace(recipe.head, start="random")
+    head = starting_head(workplace, samples, start, seed=seed)
     network = TunedNetwork(workplace.chain, subset, head, recipe=recipe, seed=seed)
     with _own_randomness(workplace.device, derive_seed(seed, "dropout")):
-        _optimise(workplace, network, samples, recipe, seed=seed, after_epoch=after_epoch)
+        _optimise(
+            workplace,
+            network,
+            samples,
+            recipe,
+            seed=seed,
+            after_epoch=after_epoch,
+            begun=begun,
+            at_a_time=at_a_time or recipe.batch_size + 1,  # one that joins the last batch
+        )
     return network
 
 
@@ -74,7 +95,9 @@ def _optimise(
     recipe: Recipe,
     *,
     seed: int,
-    after_epoch: Callable[[int, TunedNetwork], None] | None,
+    after_epoch: AfterEpoch | None,
+    begun: TrainingState | None,
+    at_a_time: int,
 ) -> None:
     forward = torch.compile(network) if recipe.compile else network
     batches = sum(1 for _ in _split(samples, recipe.batch_size))
@@ -85,22 +108,33 @@ def _optimise(
         device=workplace.device,
         precision=workplace.precision,
     )
-    for epoch in range(recipe.epochs):
-        network.train()
-        view = epoch if workplace.views is None else epoch % workplace.views
-        for batch in shuffled(samples, recipe.batch_size, seed=derive_seed(seed, "order", epoch)):
-            values = workplace.features.values(network.first, batch, view)
+
+    def losses(batch: Tensor, view: int) -> Iterator[Tensor]:
+        for part in _split(batch, at_a_time):
+            values = workplace.features.values(network.first, part, view)
             with autocast(workplace.device, workplace.precision):
                 scores = forward(*values)
             loss = F.cross_entropy(
                 scores.float(),
-                workplace.labels[batch.to(workplace.device)],
+                workplace.labels[part.to(workplace.device)],
                 label_smoothing=recipe.label_smoothing,
             )
-            optimisation.step(loss)
+            yield loss if len(part) == len(batch) else loss * (len(part) / len(batch))
+
+    if begun is not None:
+        restore(begun, network, optimisation, workplace.device)
+    for epoch in range(0 if begun is None else begun.epochs, recipe.epochs):
+        network.train()
+        view = epoch if workplace.views is None else epoch % workplace.views
+        for batch in shuffled(samples, recipe.batch_size, seed=derive_seed(seed, "order", epoch)):
+            optimisation.step(losses(batch, view))
         network.eval()
         if after_epoch is not None:
-            after_epoch(epoch, network)
+            after_epoch(
+                epoch,
+                network,
+                partial(capture, network, optimisation, workplace.device, epochs=epoch + 1),
+            )
 
 
 @contextmanager

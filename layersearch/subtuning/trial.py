@@ -1,6 +1,9 @@
 """A trial: one subset trained and validated, one function under every strategy and runner."""
 
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,8 +13,10 @@ from layersearch.data import DataSplits, Fold
 from layersearch.objectives import Objective, Outcome, step_multiply_adds, training_flops
 from layersearch.space import Subset, derive_seed
 from layersearch.space.trial import Report, Reporter
+from layersearch.subtuning.memory import samples_at_a_time
 from layersearch.subtuning.network import TunedNetwork, first_tuned
 from layersearch.subtuning.recipe import Recipe
+from layersearch.subtuning.snapshots import Snapshot, TrainingState, pack, unpack
 from layersearch.subtuning.training import Workplace, evaluate, train
 
 
@@ -24,43 +29,57 @@ def subtune(
     *,
     objective: Objective,
     seed: int,
+    snapshot: bytes | None = None,
+    batch_parts: int = 1,
 ) -> Outcome:
     """Trains a subset on each fold and scores it on that fold's validation samples.
 
     Trials with the same seed share folds, batches, augmentation views and head start, whatever
-    their subset. Equal arguments on the same device give equal numbers.
+    their subset. Equal arguments on the same device give equal numbers, whether a trial runs in one
+    go or is interrupted and resumed.
 
     Args:
         workplace: the backbone and what the trials of this process share.
         subset: the units to tune; empty for the linear probe.
         data: training samples and folds; its test split stays sealed.
         recipe: how to train.
-        report: called after every validation of every fold; may raise TrialStopped, which passes
-        through.
+        report: called after every validation of every fold, with the trial's snapshot; may raise
+            TrialStopped, which passes through.
         objective: its score is reported after every epoch.
         seed: of the whole search.
+        snapshot: of the same trial, to go on from; what was reported before it is reported again,
+            marked as replayed.
+        batch_parts: that each batch is trained in, where memory does not take it whole.
 
     Returns:
-        Scores per fold and epoch, pooled validation predictions and the costs of the trial:
-        `epochs`, `trainings`, `flops` (of training and validating the suffix), `seconds`.
+        Scores per fold and epoch, pooled validation predictions and the costs of the trial, of all
+        of it where it was resumed: `epochs`, `trainings`, `flops` (of training and validating the
+        suffix); and `seconds` since it was resumed.
+
+    Raises:
+        SnapshotError: the snapshot is damaged or of another trial; nothing has been reported.
     """
     started = time.perf_counter()
-    curves: list[tuple[float, ...]] = []
-    logits: list[Tensor] = []
-    for fold in data.folds:
-        curve, scores = _run_fold(
-            workplace, subset, data, fold, recipe, report, objective=objective, seed=seed
-        )
-        curves.append(curve)
-        logits.append(scores)
+    trial = _Trial(
+        workplace,
+        subset,
+        data,
+        recipe,
+        report,
+        objective=objective,
+        seed=seed,
+        batch_parts=batch_parts,
+    )
+    trial.run(snapshot)
+    curves = tuple(map(tuple, trial.curves))
     samples = torch.cat([fold.validation for fold in data.folds])
     numbers = torch.cat([torch.full_like(fold.validation, fold.number) for fold in data.folds])
     order = samples.argsort()
     return Outcome(
         subset=subset,
         fold_scores=tuple(curve[-1] for curve in curves),
-        curves=tuple(curves),
-        logits=torch.cat(logits)[order],
+        curves=curves,
+        logits=torch.cat(trial.logits)[order],
         targets=workplace.labels.cpu()[samples[order]],
         samples=samples[order],
         sample_ids=tuple(data.train.ids[index] for index in samples[order].tolist()),
@@ -89,61 +108,138 @@ def trial_flops(chain: Chain, subset: Subset, data: DataSplits, recipe: Recipe) 
     )
 
 
-def _run_fold(
-    workplace: Workplace,
-    subset: Subset,
-    data: DataSplits,
-    fold: Fold,
-    recipe: Recipe,
-    report: Reporter,
-    *,
-    objective: Objective,
-    seed: int,
-) -> tuple[tuple[float, ...], Tensor]:
-    """The fold's score after each validation, and its last class scores (n, C)."""
-    targets = workplace.labels[fold.validation.to(workplace.device)].cpu()
-    names = tuple(data.train.ids[index] for index in fold.validation.tolist())
-    curve: list[float] = []
-    last: list[Tensor] = []
+class _Trial:
+    """The folds of a trial, one after another, and what they have given; see `subtune`."""
 
-    def after_epoch(epoch: int, network: TunedNetwork) -> None:
-        if not recipe.validates_after(epoch):
+    def __init__(
+        self,
+        workplace: Workplace,
+        subset: Subset,
+        data: DataSplits,
+        recipe: Recipe,
+        report: Reporter,
+        *,
+        objective: Objective,
+        seed: int,
+        batch_parts: int,
+    ) -> None:
+        self._workplace = workplace
+        self._subset = subset
+        self._data = data
+        self._recipe = recipe
+        self._report = report
+        self._objective = objective
+        self._seed = seed
+        self._whole = batch_parts == 1
+        self._at_a_time = samples_at_a_time(recipe, batch_parts)
+        self.curves: list[list[float]] = []  # one a fold that has begun
+        self.logits: list[Tensor] = []  # (n, C), one a fold that has ended
+
+    def run(self, snapshot: bytes | None) -> None:
+        """Runs the folds, or those that a snapshot leaves."""
+        begun: TrainingState | None = None
+        if snapshot is not None:
+            past = unpack(snapshot, self._identity())
+            begun = past.training
+            self.curves = list(map(list, past.curves))
+            self.logits = list(past.logits)
+            self._replay(snapshot)
+        for index in range(len(self.logits), len(self._data.folds)):
+            if begun is None:
+                self.curves.append([])
+            train(
+                self._workplace,
+                self._subset,
+                self._data.folds[index].train,
+                self._recipe,
+                seed=derive_seed(self._seed, "fold", self._data.folds[index].number),
+                after_epoch=partial(self._after_epoch, self._data.folds[index]),
+                begun=begun,
+                at_a_time=None if self._whole else self._at_a_time,
+            )
+            begun = None
+
+    def _replay(self, snapshot: bytes) -> None:
+        recipe = self._recipe
+        validated = [epoch for epoch in range(recipe.epochs) if recipe.validates_after(epoch)]
+        for fold, curve in zip(self._data.folds, self.curves, strict=False):
+            for epoch, score in zip(validated, curve, strict=False):
+                self._say(fold, epoch, score, lambda: snapshot, replayed=True)
+
+    def _after_epoch(
+        self,
+        fold: Fold,
+        epoch: int,
+        network: TunedNetwork,
+        capture: Callable[[], TrainingState],
+    ) -> None:
+        if not self._recipe.validates_after(epoch):
             return
         scores = evaluate(
             network,
-            workplace.features,
+            self._workplace.features,
             fold.validation,
-            device=workplace.device,
-            precision=workplace.precision,
+            device=self._workplace.device,
+            precision=self._workplace.precision,
+            **({} if self._whole else {"batch_size": self._at_a_time}),
         )
-        value = objective.score(
+        value = self._score(fold, scores)
+        self.curves[-1].append(value)
+        ended = epoch + 1 == self._recipe.epochs
+        if ended:
+            self.logits.append(scores)
+        self._say(fold, epoch, value, lambda: self._pack(None if ended else capture()))
+
+    def _score(self, fold: Fold, scores: Tensor) -> float:
+        targets = self._workplace.labels[fold.validation.to(self._workplace.device)].cpu()
+        return self._objective.score(
             scores,
             targets,
             samples=fold.validation,
-            sample_ids=names,
-            subset=subset,
+            sample_ids=tuple(self._data.train.ids[index] for index in fold.validation.tolist()),
+            subset=self._subset,
             fold=fold.number,
         )
-        curve.append(value)
-        last[:] = [scores]
-        done = fold.number * recipe.epochs + epoch + 1
-        report(
+
+    def _say(
+        self,
+        fold: Fold,
+        epoch: int,
+        score: float,
+        snapshot: Callable[[], bytes],
+        *,
+        replayed: bool = False,
+    ) -> None:
+        done = fold.number * self._recipe.epochs + epoch + 1
+        self._report(
             Report(
                 fold=fold.number,
                 epoch=epoch,
-                score=value,
+                score=score,
                 step=done - 1,
                 epochs_done=done,
-                epochs_total=len(data.folds) * recipe.epochs,
+                epochs_total=len(self._data.folds) * self._recipe.epochs,
+                replayed=replayed,
+                snapshot=snapshot,
             )
         )
 
-    train(
-        workplace,
-        subset,
-        fold.train,
-        recipe,
-        seed=derive_seed(seed, "fold", fold.number),
-        after_epoch=after_epoch,
-    )
-    return tuple(curve), last[0]
+    def _pack(self, training: TrainingState | None) -> bytes:
+        return pack(
+            Snapshot(
+                trial=self._identity(),
+                curves=tuple(map(tuple, self.curves)),
+                logits=tuple(self.logits),
+                training=training,
+            )
+        )
+
+    def _identity(self) -> dict[str, Any]:
+        """What decides the numbers of this trial and differs between those of a search."""
+        return {
+            "subset": list(self._subset.names),
+            "recipe": self._recipe.describe(),
+            "seed": self._seed,
+            "folds": [len(fold.validation) for fold in self._data.folds],
+            "classes": self._workplace.classes,
+        }

@@ -18,7 +18,7 @@ def _steps(recipe: Recipe, *, steps: int, gradient: float = 1.0) -> list[float]:
     )
     values = []
     for _ in range(steps):
-        optimisation.step(gradient * parameter.sum())
+        optimisation.step([gradient * parameter.sum()])
         values.append(parameter.item())
     return values
 
