@@ -5,7 +5,7 @@ from pathlib import Path
 from layersearch.build.conclusion import TASK
 from layersearch.errors import TaskError
 from layersearch.serving import load_task
-from layersearch.space.files import write_whole
+from layersearch.space.files import unwritable, write_whole
 
 
 def export(folder: str | Path, output: str | Path) -> Path:
@@ -30,4 +30,4 @@ def export(folder: str | Path, output: str | Path) -> Path:
     try:
         return write_whole(output, saved.read_bytes())
     except OSError as error:
-        raise TaskError(f"{output}: cannot be written ({error.strerror or error})") from error
+        raise TaskError(unwritable(output, error)) from error

@@ -19,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from layersearch.errors import LayersearchError
-from layersearch.space.files import write_whole
+from layersearch.space.files import unwritable, write_whole
 
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 BLACK, GREY, PALE = "#000000", "#555555", "#aaaaaa"
@@ -86,7 +86,7 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     try:
         return write_whole(path, figure_bytes(figure, kind))
     except OSError as error:
-        raise LayersearchError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise LayersearchError(unwritable(path, error)) from error
 
 
 def short(name: str, longest: int = LONGEST_NAME) -> str:

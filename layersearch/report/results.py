@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from layersearch.errors import LayersearchError
-from layersearch.space.files import write_whole
+from layersearch.space.files import unwritable, write_whole
 from layersearch.space.subset import Subset
 
 FORMAT = 1
@@ -57,9 +57,7 @@ def write_result(path: str | Path, result: Mapping[str, Any]) -> Path:
     try:
         return write_whole(path, text.encode())
     except OSError as error:
-        raise LayersearchError(
-            f"{path}: cannot be written ({error.strerror or error}); what was there is as it was"
-        ) from error
+        raise LayersearchError(unwritable(path, error)) from error
 
 
 def load_result(path: str | Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from layersearch.errors import TaskError
-from layersearch.space.files import write_whole
+from layersearch.space.files import unwritable, write_whole
 
 FORMAT = "layersearch.task"
 VERSION = 1
@@ -39,9 +39,7 @@ def write_sealed(path: str | Path, tensors: dict[str, Tensor], description: dict
     try:
         return write_whole(path, content.replace(_seal(_ZEROS), _seal(digest), 1))
     except OSError as error:
-        raise TaskError(
-            f"{path}: cannot be written ({error.strerror or error}); what was there is as it was"
-        ) from error
+        raise TaskError(unwritable(path, error)) from error
 
 
 def read_sealed(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -4,9 +4,13 @@ A reader, a crash or a full disk never meets half a file, and what was there bef
 new one is complete.
 """
 
+import errno
 import os
 import secrets
 from pathlib import Path
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def write_whole(path: str | Path, content: bytes) -> Path:
@@ -29,3 +33,17 @@ def write_whole(path: str | Path, content: bytes) -> Path:
         aside.unlink(missing_ok=True)
         raise
     return path
+
+
+def unwritable(path: str | Path, error: OSError) -> str:
+    """What to tell a user when `write_whole` failed: the file, the reason, the remedy."""
+    if error.errno in _FULL:
+        remedy = "free space there"
+    elif error.errno in _FORBIDDEN:
+        remedy = "get the right to write there, or name another folder"
+    else:
+        remedy = "see to that, or name another folder"
+    return (
+        f"{path}: cannot be written ({error.strerror or error}); what was there is as it was; "
+        f"{remedy}, then run the same command again"
+    )

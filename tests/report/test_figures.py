@@ -7,6 +7,7 @@ import pytest
 from layersearch.errors import LayersearchError
 from layersearch.report import Scored, profile_figure, save_figure
 from layersearch.space.subset import Subset
+from tests.disks import fill
 
 UNITS = ["stem", "layer1.0", "layer1.1", "layer2.0", "layer2.1"]
 
@@ -162,3 +163,12 @@ def test_a_name_with_dollar_signs_is_no_formula(tmp_path):
 def test_an_unknown_format_is_refused(tmp_path):
     with pytest.raises(LayersearchError, match=r"ends in .png, .svg, .pdf \(got 'bmp'\)"):
         save_figure(profile_figure(UNITS, scored()), tmp_path / "profile.bmp")
+
+
+def test_on_a_full_disk_the_previous_figure_stays(small_disk):
+    path = save_figure(profile_figure(UNITS, scored()), small_disk / "profile.svg")
+    before = path.read_bytes()
+    fill(small_disk)
+    with pytest.raises(LayersearchError, match=r"profile\.svg: cannot be written.*free space"):
+        save_figure(profile_figure(UNITS, scored(), title="other"), path)
+    assert path.read_bytes() == before

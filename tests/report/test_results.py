@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from layersearch.errors import LayersearchError
 from layersearch.report import load_result, write_result
 from layersearch.space.subset import Subset
+from tests.disks import fill
 
 
 def test_what_is_written_is_read_again(result, tmp_path):
@@ -88,3 +89,13 @@ def test_a_missing_file_and_a_later_format_are_refused(result, tmp_path):
     path = write_result(tmp_path / "result.json", {**result, "format": 2})
     with pytest.raises(LayersearchError, match="has format 2"):
         load_result(path)
+
+
+def test_on_a_full_disk_the_previous_result_stays(result, small_disk):
+    path = write_result(small_disk / "result.json", result)
+    before = path.read_bytes()
+    fill(small_disk)
+    with pytest.raises(LayersearchError, match=r"result\.json: cannot be written.*free space"):
+        write_result(path, {**result, "ending": "other"})
+    assert path.read_bytes() == before
+    assert sorted(file.name for file in small_disk.iterdir()) == ["filler", "result.json"]

@@ -11,6 +11,8 @@ from safetensors.torch import save_file
 from layersearch.errors import TaskError
 from layersearch.serving import load_task, save_task
 from layersearch.serving.sealed_file import read_sealed, write_sealed
+from layersearch.serving.task import HEAD
+from tests.disks import fill
 
 TENSORS = {"layer.weight": torch.arange(12.0).view(3, 4), "head.bias": torch.tensor([1.0, -2.0])}
 DESCRIPTION = {"classes": ["ä", 'a "quoted" one', '"sha256":"' + "0" * 64 + '"'], "x": 1.5}
@@ -173,6 +175,21 @@ def test_a_disk_that_fills_up_leaves_the_previous_task(tuned, tmp_path, full_dis
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
     load_task(path)
+
+
+def test_on_a_full_disk_the_previous_task_stays(tuned, small_disk):
+    path = small_disk / "t.safetensors"
+    save_task(path, tensors=tuned.tensors, description=tuned.description)
+    before = path.read_bytes()
+    filler = fill(small_disk)
+    other = {name: tensor + 1 for name, tensor in tuned.tensors.items()}
+    with pytest.raises(TaskError, match=r"t\.safetensors: cannot be written.*free space there"):
+        save_task(path, tensors=other, description=tuned.description)
+    assert path.read_bytes() == before
+    filler.unlink()
+    assert list(small_disk.iterdir()) == [path]
+    save_task(path, tensors=other, description=tuned.description)
+    assert all(torch.equal(load_task(path).head[n], other[HEAD + n]) for n in load_task(path).head)
 
 
 def test_the_description_can_be_read_without_layersearch(tuned, tmp_path):

@@ -1,3 +1,5 @@
+import errno
+import os
 import resource
 import signal
 import stat
@@ -6,7 +8,7 @@ import sys
 
 import pytest
 
-from layersearch.space.files import write_whole
+from layersearch.space.files import unwritable, write_whole
 
 
 def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path):
@@ -53,3 +55,33 @@ def test_the_file_is_readable_as_any_other_new_file(tmp_path):
     ordinary.touch()
     written = write_whole(tmp_path / "written", b"")
     assert stat.S_IMODE(written.stat().st_mode) == stat.S_IMODE(ordinary.stat().st_mode)
+
+
+def test_on_a_full_disk_each_file_is_the_new_one_or_the_old_one(small_disk):
+    path = small_disk / "result.json"
+    for size in range(10_000, 400_000, 10_000):
+        try:
+            write_whole(path, bytes([size % 251]) * size)
+        except OSError as error:
+            message = unwritable(path, error)
+            break
+        before = path.read_bytes()
+        assert before == bytes([size % 251]) * size
+    assert path.read_bytes() == before
+    assert list(small_disk.iterdir()) == [path]
+    assert message == (
+        f"{path}: cannot be written (No space left on device); what was there is as it was; "
+        "free space there, then run the same command again"
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EDQUOT, "free space there"),
+        (errno.EROFS, "get the right to write there"),
+        (errno.ENOTDIR, "name another folder"),
+    ],
+)
+def test_what_is_told_of_a_file_that_cannot_be_written_fits_the_reason(number, remedy):
+    assert remedy in unwritable("a.json", OSError(number, os.strerror(number)))

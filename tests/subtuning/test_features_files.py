@@ -4,7 +4,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import subprocess
 import time
 
 import pytest
@@ -267,25 +266,11 @@ class TestDamage:
             assert store.statistics()["blocks"]["built"] == 1
 
 
-@pytest.fixture
-def full_disk(tmp_path):
-    """A file system of 256 KiB; skipped where one cannot be mounted."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("needs the right to mount a small file system")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-
-
 class TestFullDisk:
-    def test_goes_on_computing_and_says_so_once(self, full_disk, caplog):
+    def test_goes_on_computing_and_says_so_once(self, small_disk, caplog):
         budget = Budget(device_bytes=0, host_bytes=0, disk_bytes=100 * MIB)
         with (
-            make_store(dense_chain(), directory=full_disk, key="k", budget=budget) as store,
+            make_store(dense_chain(), directory=small_disk, key="k", budget=budget) as store,
             caplog.at_level(logging.WARNING),
         ):
             for view in range(8):
@@ -296,17 +281,17 @@ class TestFullDisk:
                         **EXACT,
                     )
             statistics = store.statistics()
-            kept = blocks_in(full_disk)
+            kept = blocks_in(small_disk)
             assert 1 <= len(kept) == statistics["blocks"]["stored"] < 8
-            assert not list(full_disk.glob("**/*.partial"))
+            assert not list(small_disk.glob("**/*.partial"))
         warnings = [record.message for record in caplog.records]
         assert len(warnings) == 1
         assert "No space left" in warnings[0]
         assert "execution.cache.disk" in warnings[0]
 
-    def test_earlier_blocks_stay_whole(self, full_disk):
+    def test_earlier_blocks_stay_whole(self, small_disk):
         budget = Budget(device_bytes=0, host_bytes=0, disk_bytes=100 * MIB)
-        options = {"directory": full_disk, "key": "k", "budget": budget}
+        options = {"directory": small_disk, "key": "k", "budget": budget}
         with make_store(dense_chain(), **options) as store:
             for view in range(8):
                 store.values(2, SAMPLES, view)
@@ -318,9 +303,9 @@ class TestFullDisk:
 
 
 class TestFullMemory:
-    def test_of_the_shared_host_memory_is_no_error(self, full_disk, tmp_path, caplog):
+    def test_of_the_shared_host_memory_is_no_error(self, small_disk, tmp_path, caplog):
         budget = Budget(device_bytes=0, host_bytes=100 * MIB)
-        options = {"directory": tmp_path, "memory_directory": full_disk, "budget": budget}
+        options = {"directory": tmp_path, "memory_directory": small_disk, "budget": budget}
         with (
             make_store(dense_chain(), key="k", **options) as store,
             caplog.at_level(logging.WARNING),
@@ -332,27 +317,29 @@ class TestFullMemory:
                         direct(dense_chain(), 2, SAMPLES, view),
                         **EXACT,
                     )
-            assert not list(full_disk.glob("**/*.partial"))
+            assert not list(small_disk.glob("**/*.partial"))
         (warning,) = [record.message for record in caplog.records]
-        assert str(full_disk) in warning
+        assert str(small_disk) in warning
         assert "execution.cache.host" in warning
 
-    def test_that_takes_no_file_at_all_is_no_error(self, full_disk, caplog):
-        (full_disk / "filler").write_bytes(bytes(240 << 10))
+    def test_that_takes_no_file_at_all_is_no_error(self, small_disk, caplog):
+        (small_disk / "filler").write_bytes(bytes(240 << 10))
         for number in range(2000):  # and no more names
             try:
-                (full_disk / f"{number:0200}").mkdir()
+                (small_disk / f"{number:0200}").mkdir()
             except OSError:
                 break
         budget = Budget(device_bytes=0, host_bytes=0, disk_bytes=100 * MIB)
         with (
             caplog.at_level(logging.WARNING),
-            make_store(dense_chain(), directory=full_disk / "new", key="k", budget=budget) as store,
+            make_store(
+                dense_chain(), directory=small_disk / "new", key="k", budget=budget
+            ) as store,
         ):
             got = store.values(2, SAMPLES, 0)
             torch.testing.assert_close(got, direct(dense_chain(), 2, SAMPLES, 0), **EXACT)
         (warning,) = [record.message for record in caplog.records]
-        assert str(full_disk) in warning
+        assert str(small_disk) in warning
 
 
 class TestSharedBudget:

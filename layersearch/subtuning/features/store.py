@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from layersearch.subtuning.features.blocks import Values
-from layersearch.subtuning.features.checksums import CorruptFileError
 from layersearch.subtuning.features.building import Builder
+from layersearch.subtuning.features.checksums import CorruptFileError
 from layersearch.subtuning.features.coverage import Coverage
 from layersearch.subtuning.features.opening import open_tiers
 from layersearch.subtuning.features.placement import Name
