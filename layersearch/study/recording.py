@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from layersearch.space.subset import Subset
 from layersearch.space.trial import Report, TrialResult
 from layersearch.study import attributes as names
+from layersearch.study.together import write_together
 
 
 def record_subset(trial: optuna.Trial, subset: Subset) -> None:
@@ -44,9 +45,7 @@ def record_start(
     wanted |= {name: names.plain(value) for name, value in costs.items()}
     if recipe:
         wanted[names.RECIPE] = names.plain(recipe)
-    for name, value in wanted.items():
-        if known.get(name) != value:  # a write costs a transaction
-            trial.set_user_attr(name, value)
+    _set_attributes(trial, {n: value for n, value in wanted.items() if known.get(n) != value})
 
 
 def record_report(trial: optuna.Trial, report: Report) -> None:
@@ -179,9 +178,8 @@ def _end(
 ) -> FrozenTrial | None:
     known = trial.user_attrs
     try:
-        for name, value in names.plain(found).items():
-            if value is not None and known.get(name) != value:
-                trial.set_user_attr(name, value)
+        wanted = {n: v for n, v in names.plain(found).items() if v is not None}
+        _set_attributes(trial, {n: v for n, v in wanted.items() if known.get(n) != v})
         return study.tell(trial, values, state=state)
     except UpdateFinishedTrialError:
         return None
@@ -189,6 +187,13 @@ def _end(
         if "Cannot tell a" in str(error):
             return None
         raise
+
+
+def _set_attributes(trial: optuna.Trial, attributes: Mapping[str, Any]) -> None:
+    """As `trial.set_user_attr`, all of them at once."""
+    trial_id = trial._trial_id  # noqa: SLF001 (storages know trials by it)
+    write_together(trial.storage, trial_id, attributes=attributes)
+    trial._cached_frozen_trial.user_attrs.update(attributes)  # noqa: SLF001 (what the trial shows)
 
 
 def _shown(value: Any) -> str:

@@ -12,15 +12,18 @@ nothing to train claims nothing (`claim`: 'none: …'), and the runner ends such
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
+from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from layersearch.space import SearchSpace, Subset
 from layersearch.strategies.protocol import Done, Wait
 from layersearch.study.attributes import SUBSET
+from layersearch.study.together import check_compatible, write_together
 
 CLAIM = "claim"  # user attribute of a trial that claimed nothing: 'none: why'
 PATIENCE = 30.0  # seconds to wait for the claim of a running trial with a lower number
@@ -42,6 +45,7 @@ class Claims:
     def __init__(self, *, patience: float = PATIENCE) -> None:
         self.patience = patience
         self._given_up: set[int] = set()  # numbers of trials that never claimed
+        self._checked = False  # whether the parameters are what earlier trials had
 
     def wait_for_turn(self, study: Study, number: int) -> None:
         """Return when every running trial with a lower number has claimed, or after `patience`."""
@@ -53,16 +57,46 @@ class Claims:
             time.sleep(pause)
             pause = min(2 * pause, 0.1)
 
-    def publish(self, study: Study, trial: FrozenTrial, choice: Subset | Wait | Done) -> None:
-        """Write a trial's claim, or that it has none, to the study."""
-        value: str | list[str]
+    def publish(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        choice: Subset | Wait | Done,
+        *,
+        parameters: Mapping[str, Any],
+        distributions: Mapping[str, BaseDistribution],
+    ) -> None:
+        """Write a trial's claim with all its parameters, or that it has none, to the study.
+
+        Args:
+            study: the whole study.
+            trial: the copy that the runner's Trial reads; is kept up to date.
+            choice: what it claims.
+            parameters: name -> value, of what is claimed.
+            distributions: name -> what the value is from.
+        """
         if isinstance(choice, Subset):
-            key, value = SUBSET, list(choice)
+            claim: dict[str, Any] = {SUBSET: list(choice)}
         else:
-            key, value = CLAIM, f"none: {choice.reason}"
-        storage, trial_id = study._storage, trial._trial_id  # noqa: SLF001 (a sampler has no Trial)
-        storage.set_trial_user_attr(trial_id, key, value)
-        trial.user_attrs[key] = value  # the copy that the runner's Trial reads
+            claim, parameters = {CLAIM: f"none: {choice.reason}"}, {}
+        if parameters and not self._checked:
+            check_compatible(study.get_trials(deepcopy=False), distributions)
+            self._checked = True
+        write_together(
+            study._storage,  # noqa: SLF001 (a sampler has no Trial)
+            trial._trial_id,  # noqa: SLF001
+            parameters={
+                name: (distributions[name].to_internal_repr(value), distributions[name])
+                for name, value in parameters.items()
+            },
+            attributes=claim,
+        )
+        trial.user_attrs.update(claim)
+        trial.params = {**trial.params, **parameters}
+        trial.distributions = {
+            **trial.distributions,
+            **{name: distributions[name] for name in parameters},
+        }
 
     def _unclaimed_before(self, study: Study, number: int) -> set[int]:
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))

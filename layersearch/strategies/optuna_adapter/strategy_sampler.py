@@ -71,7 +71,10 @@ class StrategySampler(BaseSampler):
             self._claims.wait_for_turn(whole, trial.number)
             fixed = enqueued(trial, self.space)
             choice = self._propose(self._read_history(whole)) if fixed is None else fixed
-            self._claims.publish(whole, trial, choice)
+            on = self.space.to_parameters(choice) if isinstance(choice, Subset) else {}
+            self._claims.publish(
+                whole, trial, choice, parameters=on, distributions=self.distributions
+            )
 
     def infer_relative_search_space(
         self,

@@ -80,7 +80,6 @@ class SubsetSampler(BaseSampler):
         self._seed = seed
         self._max_failures = max_failures
         self._claims = Claims(patience=patience)
-        self._numbers: dict[int, dict[str, Any]] = {}  # trial number -> its recipe numbers
         self._lock = threading.Lock()
 
     def outlook(self, history: History) -> Wait | Done | None:
@@ -115,18 +114,22 @@ class SubsetSampler(BaseSampler):
             fixed = enqueued(trial, self.space)
             history = self._read_history(whole)
             choice = self._choose(history, wish, trial) if fixed is None else fixed
-            self._numbers[trial.number] = {k: v for k, v in wish.items() if k.startswith(RECIPE)}
-            self._claims.publish(whole, trial, choice)
+            on = self.space.to_parameters(choice) if isinstance(choice, Subset) else {}
+            self._claims.publish(
+                whole,
+                trial,
+                choice,
+                parameters={**on, **self._numbers(trial, wish)},
+                distributions=self.distributions,
+            )
 
     def infer_relative_search_space(
         self,
         study: Study,  # noqa: ARG002 (Optuna's signature)
-        trial: FrozenTrial,
+        trial: FrozenTrial,  # noqa: ARG002 (Optuna's signature)
     ) -> dict[str, BaseDistribution]:
-        """The parameters of the whole subset and the recipe numbers."""
-        numbers = self._numbers.get(trial.number, {})
-        ours = (*self.space.free, *numbers)
-        return {name: self.distributions[name] for name in ours}
+        """The units: a trial that has claimed a subset has all its parameters already."""
+        return {name: self.distributions[name] for name in self.space.free}
 
     def sample_relative(
         self,
@@ -134,9 +137,8 @@ class SubsetSampler(BaseSampler):
         trial: FrozenTrial,
         search_space: dict[str, BaseDistribution],  # noqa: ARG002 (Optuna's signature)
     ) -> dict[str, Any]:
-        """The claimed subset as parameters, and the recipe numbers sampled with it."""
-        units = self.space.to_parameters(claimed(trial) or Subset())
-        return {**units, **self._numbers.pop(trial.number, {})}
+        """The claimed subset as parameters."""
+        return dict(self.space.to_parameters(claimed(trial) or Subset()))
 
     def sample_independent(
         self,
@@ -193,6 +195,11 @@ class SubsetSampler(BaseSampler):
             else base.sample_independent(study, trial, name, distribution)
             for name, distribution in self.distributions.items()
         }
+
+    def _numbers(self, trial: FrozenTrial, wish: Mapping[str, Any]) -> dict[str, Any]:
+        """The recipe numbers of a trial: those that it was enqueued with, else as wished for."""
+        fixed = trial.system_attrs.get("fixed_params", {})
+        return {k: fixed.get(k, v) for k, v in wish.items() if k.startswith(RECIPE)}
 
     def _choose(
         self, history: History, wish: Mapping[str, Any], trial: FrozenTrial
