@@ -100,7 +100,9 @@ def pairs_figure(
     with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=(width, width), layout="constrained")
         FigureCanvasAgg(figure)
-        _draw_pairs(figure.subplots(), units, scores, pairs, Scale(metric), higher_is_better)
+        axes = figure.subplots()
+        _draw_pairs(axes, units, scores, pairs, Scale(metric), higher_is_better)
+        axes.set_title("")  # the caption says it
     return figure
 
 

@@ -19,12 +19,13 @@ BASELINES = {  # name in result.json -> in words
     "full_finetune": "full finetuning",
     "lp_ft": "LP-FT (linear probe, then full finetuning)",
 }
-_VERDICTS = {
-    "better": ("chosen is better", "green"),
-    "worse": ("chosen is worse", "red"),
-    "within noise": ("within noise", "yellow"),
-    "unknown": ("too few runs to tell", "dim"),
+VERDICTS = {
+    "better": "chosen is better",
+    "worse": "chosen is worse",
+    "within noise": "within noise",
+    "unknown": "too few runs to tell",
 }
+_STYLES = {"better": "green", "worse": "red", "within noise": "yellow", "unknown": "dim"}
 _NO_GAIN = (
     "So nothing shows that tuning these units gains anything over the linear probe, which is the "
     "simpler choice; more seeds or samples could tell."
@@ -43,7 +44,7 @@ def summary(result: Mapping[str, Any]) -> RenderableType:
     ]
     if "chosen" in result.get("test", {}):
         parts += [Text(), _table(result, scale, comparisons)]
-        parts += [Text(note, style="dim") for note in _notes(comparisons)]
+        parts += [Text(note, style="dim") for note in comparison_notes(comparisons)]
     if result.get("rounds"):
         parts += [Text(), Text("The way there:"), *_rounds(result["rounds"], scale)]
     parts += [Text(), *(Text(line) for line in _cost(result, scale))]
@@ -68,6 +69,11 @@ def compare_with_baselines(result: Mapping[str, Any]) -> dict[str, Comparison]:
         for name in BASELINES
         if name in test and test[name]["mean"] is not None
     }
+
+
+def baseline_name(name: str) -> str:
+    """'linear_probe' as a table shows it."""
+    return name.replace("_", " ").replace("lp ft", "LP-FT")
 
 
 def advice(result: Mapping[str, Any]) -> list[str]:
@@ -147,13 +153,13 @@ def _table(result: Mapping[str, Any], scale: Scale, comparisons: Mapping[str, Co
     for name, comparison in comparisons.items():
         side = result["test"][name]
         error = "" if comparison.stderr is None else f" ± {scale.number(comparison.stderr)}"
-        words, style = _VERDICTS[comparison.verdict]
+        verdict = comparison.verdict
         table.add_row(
-            name.replace("_", " ").replace("lp ft", "LP-FT"),
+            baseline_name(name),
             scale.value(side["mean"], side.get("stderr")),
             _runs(side),
             scale.number(comparison.difference, sign=True) + error,
-            Text(words, style=style),
+            Text(VERDICTS[verdict], style=_STYLES[verdict]),
         )
     return table
 
@@ -162,7 +168,8 @@ def _runs(side: Mapping[str, Any]) -> str:
     return str(side.get("seeds", ""))
 
 
-def _notes(comparisons: Mapping[str, Comparison]) -> list[str]:
+def comparison_notes(comparisons: Mapping[str, Comparison]) -> list[str]:
+    """How the comparisons were made, and what their intervals leave out."""
     if not comparisons:
         return []
     first = next(iter(comparisons.values()))
