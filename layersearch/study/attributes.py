@@ -34,6 +34,8 @@ FAILURE = "failure"  # reason, and the traceback where there is one
 REASON = "reason"  # one line: why it was pruned or failed
 INTERRUPTED = "interrupted"  # ended by an interruption or a lost worker, not of itself
 LOST = "lost"  # its worker died
+BATCH_PARTS = "batch_parts"  # it ran out of memory; the next trial of its subset needs so many
+MICRO_BATCH = "micro_batch"  # samples at a time, where memory did not take a batch
 INFEASIBLE = "infeasible"  # ruled out before training: the limit that the subset breaks
 MEMO_OF = "memo_of"  # number of the trial whose score it repeats without training
 
@@ -42,6 +44,7 @@ FINGERPRINT = "fingerprint"
 SEARCH = "search"  # {"config", "versions", "stages", "folds"}: to report on it and to run it again
 PLAN = "plan"  # how its driver searches it: strategy and budgets
 DRIVER_PREFIX = "driver:"  # one a driver, followed by its token
+TAKEN_PREFIX = "taken:"  # one a driver that others took for dead, followed by its token
 
 
 def encode_correct(result: TrialResult) -> dict[str, Any] | None:

@@ -5,7 +5,13 @@ Mutual exclusion needs nothing but a storage whose single reads and writes are o
 first writes that it asks, then reads who else is there. Of two that ask at the same time, the later
 reader sees the other and backs off, so at most one goes on to hold.
 
-On one machine a dead process frees its lease at once. Elsewhere only the heartbeat's age tells.
+On one machine a dead process frees its lease at once. Elsewhere only the heartbeat's age tells:
+each driver states after how many seconds of silence it has stopped for certain, which is longer
+than it waits for its storage. So a driver that is cut off ends before another may take its work,
+and a storage that was away from all of them makes nobody look dead.
+
+Who takes a driver for dead writes `taken:<token>`, which that driver never writes itself: should it
+have been asleep, it sees when it wakes that the study is not its own any more.
 """
 
 import os
@@ -14,52 +20,29 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import optuna
 
 from layersearch.errors import StudyError
-from layersearch.study.attributes import DRIVER_PREFIX
+from layersearch.study.attributes import TAKEN_PREFIX
+from layersearch.study.drivers import (
+    ASKING,
+    HOLDING,
+    LEFT,
+    STALE_AFTER,
+    DriverRecord,
+    driver_records,
+    live_drivers,
+    machine,
+    process_start,
+)
 
 HEARTBEAT = 15.0  # seconds between two heartbeats
-STALE_AFTER = 120.0  # seconds without a heartbeat after which a driver elsewhere counts as dead
 _ATTEMPTS = 40  # to take a lease that others ask for at the same moment
-
-ASKING, HOLDING, LEFT, TAKEN = "asking", "holding", "left", "taken"
-
-
-@dataclass(frozen=True, kw_only=True)
-class DriverRecord:
-    """What a driver says of itself in the study."""
-
-    token: str
-    host: str
-    place: str  # machine, boot and process namespace: where `process` means something
-    pid: int
-    process: str  # when the process started, so that a reused pid is not taken for it
-    state: str
-    join: bool
-    started: float  # seconds since 1970
-    heartbeat: float
-    worker: bool = False  # helps whoever drives the search, and keeps nobody from driving it
-
-    @property
-    def holder(self) -> str:
-        """Who it is, for a message."""
-        since = datetime.fromtimestamp(self.started, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        return f"process {self.pid} on {self.host}, since {since}"
-
-    def is_live(self, *, stale_after: float, now: float) -> bool:
-        """Whether it may still be working: its process runs, or its heartbeat is recent."""
-        if self.state not in (ASKING, HOLDING):
-            return False
-        if self.place == _place():
-            return _process(self.pid) == self.process
-        return now - self.heartbeat < stale_after
 
 
 class Lease:
@@ -69,10 +52,11 @@ class Lease:
         study: the study to hold.
         join: whether to share the study with the drivers that hold it.
         worker: whether it only helps: it is always let in, and keeps nobody out.
-        stale_after: seconds without a heartbeat after which a driver on another machine counts as
-            dead.
-        heartbeat: seconds between two heartbeats; None: 15, or a quarter of `stale_after` where
+        stale_after: seconds without a heartbeat after which this driver counts as dead on other
+            machines.
+        heartbeat: seconds between two heartbeats; None: 15, or an eighth of `stale_after` where
             that is less.
+        at_once: entered by the thread that renews: within it the storage is not waited for.
 
     Raises:
         StudyError: somebody else holds the study; says who.
@@ -86,26 +70,29 @@ class Lease:
         worker: bool = False,
         stale_after: float = STALE_AFTER,
         heartbeat: float | None = None,
+        at_once: Callable[[], AbstractContextManager[None]] = nullcontext,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._study = study
-        self._stale_after = stale_after
-        self._interval = min(HEARTBEAT, stale_after / 4) if heartbeat is None else heartbeat
+        self._interval = min(HEARTBEAT, stale_after / 8) if heartbeat is None else heartbeat
+        self._at_once = at_once
         self._clock = clock
         now = clock()
         self._record = DriverRecord(
             token=secrets.token_hex(8),
             host=socket.gethostname(),
-            place=_place(),
+            place=machine(),
             pid=os.getpid(),
-            process=_process(os.getpid()) or "",
+            process=process_start(os.getpid()) or "",
             state=ASKING,
             join=join or worker,
             started=now,
             heartbeat=now,
+            stale_after=stale_after,
             worker=worker,
         )
         self._lost = False
+        self._beaten = time.monotonic()
         self._stop = threading.Event()
         self._acquire()
         self._thread = threading.Thread(target=self._renew, name="layersearch-lease", daemon=True)
@@ -118,18 +105,39 @@ class Lease:
 
     @property
     def lost(self) -> bool:
-        """Whether another driver took the study, because this one seemed dead."""
+        """Whether another driver took the study, because this one seemed dead.
+
+        After a silence, as when the machine slept or the storage is away, it asks the study first.
+
+        Raises:
+            StudyError: the storage does not answer.
+        """
+        asleep = max(time.monotonic() - self._beaten, self._clock() - self._record.heartbeat)
+        if not self._lost and not self._stop.is_set() and asleep > 2 * self._interval:
+            self._beat()
         return self._lost
 
     def live_tokens(self) -> frozenset[str]:
         """The drivers that may still be working, this one among them."""
-        now = self._clock()
-        live = (
-            record.token
-            for record in driver_records(self._study.user_attrs)
-            if record.is_live(stale_after=self._stale_after, now=now)
+        live = live_drivers(self._study.user_attrs, now=self._clock())
+        return frozenset([self.token, *(record.token for record in live)])
+
+    def condemn(self, tokens: Collection[str]) -> frozenset[str]:
+        """Takes the study from drivers that seem dead.
+
+        Returns: those that still seem so after they could have read of it.
+        """
+        known = {record.token: record for record in driver_records(self._study.user_attrs)}
+        for token in tokens:
+            # A process that is gone from this machine reads nothing.
+            if token in known and not known[token].is_here:
+                self._take(token)
+        after = {record.token: record for record in driver_records(self._study.user_attrs)}
+        return frozenset(
+            token
+            for token in tokens
+            if token not in after or not after[token].is_live(now=self._clock())
         )
-        return frozenset([self.token, *live])
 
     def release(self) -> None:
         """Lets others have the study; may be called more than once."""
@@ -148,7 +156,7 @@ class Lease:
                 break
             if held:
                 self._write(state=LEFT)
-                raise StudyError(_refusal(self._study.study_name, held[0], self._stale_after))
+                raise StudyError(_refusal(self._study.study_name, held[0]))
             self._write(state=LEFT)
             time.sleep(random.uniform(0.02, 0.4))
         else:
@@ -157,47 +165,47 @@ class Lease:
                 "moment; start one alone, and others with study.join=true"
             )
         if not self._record.join:
-            self._mark_dead()
+            self._take_from_the_dead()
         self._write(state=HOLDING)
 
     def _live_others(self) -> Iterator[DriverRecord]:
-        now = self._clock()
-        for record in driver_records(self._study.user_attrs):
-            if record.token != self.token and record.is_live(
-                stale_after=self._stale_after, now=now
-            ):
+        for record in live_drivers(self._study.user_attrs, now=self._clock()):
+            if record.token != self.token:
                 yield record
 
-    def _mark_dead(self) -> None:
+    def _take_from_the_dead(self) -> None:
         """Tells drivers that seemed dead, should they wake up, that the study is not theirs."""
+        attrs = self._study.user_attrs
         live = self.live_tokens()
-        for record in driver_records(self._study.user_attrs):
-            if record.token not in live and record.state in (ASKING, HOLDING):
-                taken = replace(record, state=TAKEN)
-                self._study.set_user_attr(DRIVER_PREFIX + record.token, asdict(taken))
+        for record in driver_records(attrs):
+            taken = TAKEN_PREFIX + record.token in attrs
+            if record.token not in live and record.state in (ASKING, HOLDING) and not taken:
+                self._take(record.token)
+
+    def _take(self, token: str) -> None:
+        value = {"by": self.token, "at": self._clock()}
+        self._study.set_user_attr(TAKEN_PREFIX + token, value)
 
     def _write(self, *, state: str) -> None:
         self._record = replace(self._record, state=state, heartbeat=self._clock())
-        self._study.set_user_attr(DRIVER_PREFIX + self.token, asdict(self._record))
+        self._study.set_user_attr(*self._record.attribute)
+        self._beaten = time.monotonic()
+
+    def _beat(self) -> None:
+        """Says that it lives, then looks whether anybody thought otherwise: in this order."""
+        self._write(state=HOLDING)
+        if TAKEN_PREFIX + self.token in self._study.user_attrs:
+            self._lost = True
 
     def _renew(self) -> None:
         while not self._stop.wait(self._interval):
             try:
-                mine = self._study.user_attrs.get(DRIVER_PREFIX + self.token, {})
-                if mine.get("state") == TAKEN:
-                    self._lost = True
-                    return
-                self._write(state=HOLDING)
+                with self._at_once():
+                    self._beat()
             except Exception:  # noqa: BLE001 - a storage away for a moment; the next beat may succeed
                 continue
-
-
-def driver_records(user_attrs: Mapping[str, Any]) -> list[DriverRecord]:
-    """The drivers that a study has known, oldest first."""
-    records = [
-        DriverRecord(**value) for key, value in user_attrs.items() if key.startswith(DRIVER_PREFIX)
-    ]
-    return sorted(records, key=lambda record: (record.started, record.token))
+            if self._lost:
+                return
 
 
 def seconds_driven(user_attrs: Mapping[str, Any], *, now: float, token: str) -> float:
@@ -210,49 +218,13 @@ def seconds_driven(user_attrs: Mapping[str, Any], *, now: float, token: str) -> 
     return total
 
 
-def _refusal(name: str, holder: DriverRecord, stale_after: float) -> str:
+def _refusal(name: str, holder: DriverRecord) -> str:
     elsewhere = (
         ""
-        if holder.place == _place()
-        else f" (it counts as dead after {stale_after:.0f} s without a sign of life)"
+        if holder.is_here
+        else f" (it counts as dead after {holder.stale_after:.0f} s without a sign of life)"
     )
     return (
         f"study.name: '{name}' is held by {holder.holder}{elsewhere}; wait for it, stop it, or "
         "share the work with study.join=true"
     )
-
-
-def _place() -> str:
-    """This machine since it booted, and its process namespace: containers may share a host name."""
-    parts = [socket.gethostname()]
-    for read in (_boot, _namespace):
-        try:
-            parts.append(read())
-        except OSError:
-            parts.append("")
-    return "/".join(parts)
-
-
-def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-
-
-def _namespace() -> str:
-    return str(Path("/proc/self/ns/pid").readlink())
-
-
-def _process(pid: int) -> str | None:
-    """When it started, in ticks since boot; '' where that is unknown; None: it does not run."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""
-    # The name, in parentheses, may hold spaces. A zombie works on nothing.
-    state, *rest = fields.rpartition(")")[2].split()
-    return None if state in "ZX" else rest[18]

@@ -1,5 +1,6 @@
 """Opens a study: checks its name, storage and fingerprint, takes the lease, fails orphans."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,12 +17,18 @@ from layersearch.errors import StudyError
 from layersearch.space.records import History
 from layersearch.study.fingerprint import Fingerprint, keep_fingerprint
 from layersearch.study.history import history
-from layersearch.study.lease import STALE_AFTER, Lease
+from layersearch.study.lease import Lease
 from layersearch.study.names import check_study_name
-from layersearch.study.orphans import fail_orphans
-from layersearch.study.storages import masked, open_storage, resolve_storage
+from layersearch.study.orphans import Orphans
+from layersearch.study.patience import STORAGE_TIMEOUT, Patience, Say, log
+from layersearch.study.resilient import ResilientStorage
+from layersearch.study.storages import masked, open_storage, resilient, resolve_storage
+from layersearch.study.troubles import one_line
 
 Direction = Literal["minimize", "maximize"]
+# Seconds between the time a driver waits for its storage and its death in the eyes of others: to
+# notice, to end its workers, and for clocks that differ.
+_MARGIN = 90.0
 
 
 class OpenStudy:
@@ -34,7 +41,9 @@ class OpenStudy:
         self.storage = storage
         self.url = url  # holds the password, if there is one; show `address` instead
         self.lease = lease
+        self._orphans = Orphans(study, storage, lease)
         self.orphans: tuple[int, ...] = ()  # trials of a dead driver, failed when it was opened
+        self._closed = False
 
     @property
     def name(self) -> str:
@@ -52,11 +61,19 @@ class OpenStudy:
 
     def fail_orphans(self) -> list[int]:
         """Fails the trials of drivers that died; gives their numbers."""
-        return fail_orphans(self.study, self.storage, self.lease)
+        return self._orphans.fail()
 
     def close(self) -> None:
-        """Releases the lease; may be called more than once."""
-        self.lease.release()
+        """Fails what was begun and not ended, and releases the lease; may be called again."""
+        if self._closed:
+            return
+        self._closed = True
+        # A storage that is away cannot be told; others will find that this driver is dead.
+        with contextlib.suppress(StudyError):
+            if not self.lease.lost:
+                self._orphans.fail_own()
+        with contextlib.suppress(StudyError):
+            self.lease.release()
 
     def __enter__(self) -> Self:
         return self
@@ -81,7 +98,9 @@ def open_study(
     fingerprint: Fingerprint | None = None,
     join: bool = False,
     worker: bool = False,
-    stale_after: float = STALE_AFTER,
+    storage_timeout: float = STORAGE_TIMEOUT,
+    stale_after: float | None = None,
+    say: Say = log,
 ) -> OpenStudy:
     """The study `name`, made if it does not exist, held by this process.
 
@@ -95,8 +114,11 @@ def open_study(
         fingerprint: section -> description of what the scores depend on; None: not checked.
         join: whether to share the study with drivers that hold it already.
         worker: whether to help whoever drives it, now or later.
-        stale_after: seconds without a heartbeat after which a driver on another machine counts as
-            dead.
+        storage_timeout: seconds to wait for a storage that does not answer any more, or is locked;
+            less where `stale_after` is so short that others would take its work meanwhile.
+        stale_after: seconds without a heartbeat after which this driver counts as dead on other
+            machines; None: 90 more than it waits for its storage.
+        say: is told when the storage does not answer, when it does again, and what was mended.
 
     Raises:
         StudyError: the name is unsafe, the storage cannot be opened, another driver holds it, or
@@ -104,7 +126,12 @@ def open_study(
         FingerprintError: it was made with something else.
     """
     check_study_name(name)
-    url, opened = _open(storage, name=name, directory=Path(directory))
+    if stale_after is None:
+        stale_after = storage_timeout + _MARGIN
+    storage_timeout = min(storage_timeout, max(stale_after - _MARGIN, stale_after / 2))
+    url, opened = _open(
+        storage, name=name, directory=Path(directory), timeout=storage_timeout, say=say
+    )
     try:
         study = optuna.create_study(
             study_name=name,
@@ -115,9 +142,16 @@ def open_study(
             load_if_exists=True,
         )
         _check_directions(study, directions)
-        lease = Lease(study, join=join, worker=worker, stale_after=stale_after)
+        lease = Lease(
+            study,
+            join=join,
+            worker=worker,
+            stale_after=stale_after,
+            at_once=opened.without_waiting,
+        )
     except (OptunaError, SQLAlchemyError) as error:
         raise _unreachable(url, error) from error
+    opened.driver = lease.token
     result = OpenStudy(study=study, storage=opened, url=url, lease=lease)
     try:
         if fingerprint is not None:
@@ -142,7 +176,7 @@ def read_study(
     if storage is None and not (folder / name / "study.db").is_file():
         present = sorted(path.parent.name for path in folder.glob("*/study.db"))
         raise StudyError(_no_study(name, str(folder), present))
-    url, opened = _open(storage, name=name, directory=folder)
+    url, opened = _open(storage, name=name, directory=folder, timeout=STORAGE_TIMEOUT, say=log)
     try:
         return optuna.load_study(study_name=name, storage=opened)
     except KeyError:
@@ -153,13 +187,20 @@ def read_study(
 
 
 def _open(
-    storage: str | Path | BaseStorage | None, *, name: str, directory: Path
-) -> tuple[str, BaseStorage]:
+    storage: str | Path | BaseStorage | None,
+    *,
+    name: str,
+    directory: Path,
+    timeout: float,
+    say: Say,
+) -> tuple[str, ResilientStorage]:
     if isinstance(storage, BaseStorage):
-        wrapped = optuna.storages.get_storage(storage)
-        return type(storage).__name__, wrapped
+        named = type(storage).__name__
+        if isinstance(storage, ResilientStorage):
+            return named, storage
+        return named, resilient(storage, Patience(named, timeout=timeout, say=say))
     url = resolve_storage(storage, name=name, directory=directory)
-    return url, open_storage(url)
+    return url, open_storage(url, timeout=timeout, say=say)
 
 
 def _check_directions(study: optuna.Study, directions: Sequence[Direction]) -> None:
@@ -174,9 +215,9 @@ def _check_directions(study: optuna.Study, directions: Sequence[Direction]) -> N
 def _unreachable(url: str, error: Exception) -> StudyError:
     if isinstance(error, DuplicatedStudyError):
         return StudyError(f"study.name: the study was made twice at the same moment ({error})")
-    cause = error.__cause__ or error
-    text = next(iter(str(getattr(cause, "orig", None) or cause).splitlines()), "")
-    return StudyError(f"study.storage: {masked(url)} does not answer ({text})")
+    return StudyError(
+        f"study.storage: {masked(url)} does not answer ({one_line(error.__cause__ or error)})"
+    )
 
 
 def _no_study(name: str, place: str, present: Sequence[str]) -> str:

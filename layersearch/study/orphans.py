@@ -1,6 +1,6 @@
 """Trials whose driver died: failed as interrupted, so that their subsets run again."""
 
-from datetime import datetime, timedelta
+import time
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -10,26 +10,69 @@ from optuna.trial import FrozenTrial, TrialState
 from layersearch.study import attributes as names
 from layersearch.study.lease import Lease
 
-_UNNAMED_AGE = timedelta(seconds=60)  # a live driver names itself within moments of asking
+UNNAMED_AGE = 60.0  # seconds; a live driver names its trials within moments
 
 
-def fail_orphans(study: optuna.Study, storage: BaseStorage, lease: Lease) -> list[int]:
-    """Fails the RUNNING trials that no live driver runs.
+class Orphans:
+    """Finds and fails the RUNNING trials that no live driver runs.
 
-    Returns: their numbers.
+    Args:
+        study: that they belong to.
+        storage: the study's.
+        lease: of this driver.
+        unnamed_age: seconds after which a trial that names no driver is nobody's. They count from
+            when this driver first saw it: clocks and time zones of machines differ.
     """
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    if not running:
-        return []
-    live = lease.live_tokens()
-    alone = live == {lease.token}
-    orphans = [trial for trial in running if _is_orphan(trial, live=live, alone=alone)]
-    study_id = storage.get_study_id_from_name(study.study_name) if orphans else 0
-    return [
-        trial.number
-        for trial in orphans
-        if _fail(storage, storage.get_trial_id_from_study_id_trial_number(study_id, trial.number))
-    ]
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        storage: BaseStorage,
+        lease: Lease,
+        *,
+        unnamed_age: float = UNNAMED_AGE,
+    ) -> None:
+        self._study = study
+        self._storage = storage
+        self._lease = lease
+        self._unnamed_age = unnamed_age
+        self._unnamed: dict[int, float] = {}  # trial number -> when it was first seen
+
+    def fail(self) -> list[int]:
+        """Fails the trials of drivers that died; gives their numbers."""
+        running = self._running()
+        if not running:
+            return []
+        live = self._lease.live_tokens()
+        alone = live == {self._lease.token}
+        silent = {driver for trial in running if (driver := _driver(trial)) and driver not in live}
+        dead = self._lease.condemn(silent) if silent else frozenset()
+        orphans = [trial for trial in running if self._is_orphan(trial, dead, alone=alone)]
+        return self._fail(orphans, "interrupted: its driver died")
+
+    def fail_own(self) -> list[int]:
+        """Fails what this driver has begun and will not end; gives their numbers."""
+        own = [trial for trial in self._running() if _driver(trial) == self._lease.token]
+        return self._fail(own, "interrupted: its driver stopped")
+
+    def _running(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+    def _is_orphan(self, trial: FrozenTrial, dead: frozenset[str], *, alone: bool) -> bool:
+        driver = _driver(trial)
+        if driver is not None:
+            return driver in dead
+        now = time.monotonic()
+        return alone or now - self._unnamed.setdefault(trial.number, now) >= self._unnamed_age
+
+    def _fail(self, trials: list[FrozenTrial], reason: str) -> list[int]:
+        study_id = self._storage.get_study_id_from_name(self._study.study_name) if trials else 0
+        find = self._storage.get_trial_id_from_study_id_trial_number
+        return [
+            trial.number
+            for trial in trials
+            if _fail(self._storage, find(study_id, trial.number), reason)
+        ]
 
 
 def requeue_interrupted(study: optuna.Study) -> list[int]:
@@ -51,18 +94,12 @@ def requeue_interrupted(study: optuna.Study) -> list[int]:
     return [trial.number for trial in again]
 
 
-def _is_orphan(trial: FrozenTrial, *, live: frozenset[str], alone: bool) -> bool:
-    driver = trial.user_attrs.get(names.DRIVER)
-    if driver is not None:
-        return driver not in live
-    if alone or trial.datetime_start is None:
-        return alone
-    # Optuna writes local times without a zone.
-    return datetime.now() - trial.datetime_start > _UNNAMED_AGE  # noqa: DTZ005
+def _driver(trial: FrozenTrial) -> str | None:
+    driver: str | None = trial.user_attrs.get(names.DRIVER)
+    return driver
 
 
-def _fail(storage: BaseStorage, trial_id: int) -> bool:
-    reason = "interrupted: its driver died"
+def _fail(storage: BaseStorage, trial_id: int, reason: str) -> bool:
     try:
         storage.set_trial_user_attr(trial_id, names.REASON, reason)
         storage.set_trial_user_attr(trial_id, names.FAILURE, reason)

@@ -3,27 +3,33 @@
 Passwords never reach a message: storages are named by `masked`.
 """
 
-import importlib.util
-import random
 import re
-import time
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
-import optuna
-import sqlalchemy
-from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage, get_storage
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from layersearch.errors import StudyError
+from layersearch.study.databases import (
+    driver_that_is_installed,
+    is_guarded,
+    make_folder,
+    open_database,
+)
+from layersearch.study.journal_file import JournalFile
+from layersearch.study.patience import STORAGE_TIMEOUT, Patience, Say, log
+from layersearch.study.resilient import ResilientStorage
+from layersearch.study.stalls import ANSWER_WITHIN, StallGuard
+from layersearch.study.troubles import Kind, trouble_of, watch
 
-SQLITE_TIMEOUT = 60.0  # seconds to wait for a lock; the default of 5 fails under a slow disk
 MEMORY = ":memory:"  # kept by this process only
 _SECRET = re.compile(r"([?&][^=&]*(?:pass|secret|token)[^=&]*)=[^&]*", re.IGNORECASE)
-_ATTEMPTS = 5  # several drivers may create the tables of one storage at the same time
+_ADVICE = (
+    "where several drivers or machines share a study, PostgreSQL is the better storage: "
+    "study.storage=postgresql://user@host/database"
+)
 
 
 def masked(storage: str | BaseStorage) -> str:
@@ -66,128 +72,69 @@ def resolve_storage(storage: str | Path | None, *, name: str, directory: Path) -
     )
 
 
-def open_storage(url: str) -> BaseStorage:
+def open_storage(url: str, *, timeout: float = STORAGE_TIMEOUT, say: Say = log) -> ResilientStorage:
     """The storage at `url`, made if it is a file that does not exist yet.
+
+    It is tried again while it is locked, restarted or out of reach.
+
+    Args:
+        url: as `resolve_storage` gives it.
+        timeout: seconds to wait for it.
+        say: is told when waiting begins and ends, and what was mended.
 
     Raises:
         StudyError: it cannot be opened; the text is one line without the password.
     """
     if url == MEMORY:
-        return InMemoryStorage()
+        return resilient(InMemoryStorage(), Patience(MEMORY, timeout=timeout, say=say))
     if url.startswith("journal://"):
-        return _open_journal(Path(unquote(url.removeprefix("journal://"))))
+        path = Path(unquote(url.removeprefix("journal://")))
+        return _open_journal(path, Patience(masked(url), timeout=timeout, say=say, path=path))
     if url.startswith(("redis://", "rediss://", "journal+redis://")):
         raise StudyError(
             f"study.storage: {masked(url)} is refused, because Optuna's journal on Redis runs code "
             "that it finds there; use postgresql://… or a journal file"
         )
     try:
-        parsed = _driver_that_is_installed(make_url(url))
+        parsed = driver_that_is_installed(make_url(url))
     except (ArgumentError, ValueError):  # a port that is no number
         raise StudyError(
             f"study.storage: {masked(url)!r} is not a database URL; write for example "
             "sqlite:///runs/study.db or postgresql://user:password@host/db"
         ) from None
-    return _open_database(parsed)
-
-
-def _open_journal(path: Path) -> BaseStorage:
-    _make_folder(path)
-    try:
-        return JournalStorage(JournalFileBackend(str(path)))
-    except (OSError, ValueError) as error:  # a torn line is a JSONDecodeError, a ValueError
-        raise StudyError(
-            f"study.storage: the journal {path} cannot be read ({_one_line(error)})"
-        ) from error
-
-
-def _driver_that_is_installed(url: URL) -> URL:
-    if url.drivername not in ("postgres", "postgresql"):
-        return url
-    for module in ("psycopg", "psycopg2"):
-        if importlib.util.find_spec(module):
-            return url.set(drivername=f"postgresql+{module}")
-    raise StudyError(
-        "study.storage: PostgreSQL needs a driver; install it with: "
-        "pip install 'layersearch[postgres]'"
+    sqlite = parsed.get_backend_name() == "sqlite"
+    patience = Patience(
+        masked(url),
+        timeout=timeout,
+        say=say,
+        path=Path(parsed.database) if sqlite and parsed.database else None,
+        advice=_ADVICE if sqlite else "",
     )
+    return resilient(open_database(parsed, patience), patience)
 
 
-def _open_database(url: URL) -> BaseStorage:
-    sqlite = url.get_backend_name() == "sqlite"
-    options: dict[str, Any] = {
-        "pool_pre_ping": True
-    }  # a restarted server is met with a new connection
-    if sqlite:
-        options = {"connect_args": {"timeout": SQLITE_TIMEOUT}}
-        if url.database:
-            _make_folder(Path(url.database))
-    storage = _connect(url, options)
-    if sqlite:
-        _make_sqlite_fast(storage)
-    return optuna.storages.get_storage(storage)
+def resilient(storage: BaseStorage, patience: Patience) -> ResilientStorage:
+    """Any Optuna storage, tried again when it fails of something that passes."""
+    guard = None
+    if isinstance(storage, RDBStorage):
+        watch(storage.engine)
+        if is_guarded(storage):
+            guard = StallGuard(storage.engine, within=min(ANSWER_WITHIN, patience.timeout))
+    return ResilientStorage(get_storage(storage), patience, guard=guard)
 
 
-def _connect(url: URL, options: dict[str, Any]) -> RDBStorage:
-    text = url.render_as_string(hide_password=False)
-    failure = ""
-    for _ in range(_ATTEMPTS):
-        try:
-            return RDBStorage(text, engine_kwargs=dict(options))
-        except (SQLAlchemyError, ImportError, RuntimeError) as error:
-            failure = _cannot_open(url, error)
-            if not _made_by_another(error):
-                break
-            time.sleep(random.uniform(0.05, 0.3))
-    raise StudyError(failure)
-
-
-def _make_sqlite_fast(storage: RDBStorage) -> None:
-    """Write-ahead log, flushed at checkpoints: 4 times faster, and still whole after a crash.
-
-    Only a power cut can lose the last transactions; the file stays consistent even then.
-    """
-
-    @sqlalchemy.event.listens_for(storage.engine, "connect")
-    def set_pragmas(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        try:
-            cursor.execute("PRAGMA journal_mode=WAL")
-            cursor.execute("PRAGMA synchronous=NORMAL")
-        finally:
-            cursor.close()
-
-    storage.engine.dispose()  # the connection that made the tables has not seen the pragmas
-
-
-def _made_by_another(error: Exception) -> bool:
-    text = str(error).lower()
-    return any(
-        sign in text for sign in ("already exists", "unique constraint", "database is locked")
-    )
-
-
-def _make_folder(path: Path) -> None:
+def _open_journal(path: Path, patience: Patience) -> ResilientStorage:
+    make_folder(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+        journal = patience.run(
+            lambda _again: JournalStorage(JournalFile(path, say=patience.say)),
+            waits=lambda trouble: trouble.kind is Kind.LOCKED,
+        )
+    except StudyError as error:
+        trouble = trouble_of(error.__cause__) if error.__cause__ else None
+        if trouble is None or trouble.kind in (Kind.LOCKED, Kind.FULL):
+            raise
         raise StudyError(
-            f"study.storage: the folder {path.parent} cannot be made ({error.strerror})"
+            f"study.storage: the journal {path} cannot be read ({trouble.text})"
         ) from error
-
-
-def _cannot_open(url: URL, error: Exception) -> str:
-    shown = masked(url.render_as_string(hide_password=True))
-    text = _one_line(error)
-    if url.password:
-        text = text.replace(str(url.password), "***")
-    remedy = ""
-    if "malformed" in text or "not a database" in text:
-        remedy = "; the file is damaged: restore it, or give this search another study.name"
-    return f"study.storage: {shown} cannot be opened ({text}){remedy}"
-
-
-def _one_line(error: Exception) -> str:
-    cause = getattr(error, "orig", None) or error  # the driver's own words, without the SQL
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    return lines[0] if lines else type(cause).__name__
+    return resilient(journal, patience)

@@ -9,8 +9,9 @@ import pytest
 
 from layersearch.errors import StudyError
 from layersearch.study import Lease
-from layersearch.study.attributes import DRIVER_PREFIX
-from layersearch.study.lease import HOLDING, DriverRecord, driver_records, seconds_driven
+from layersearch.study.attributes import DRIVER_PREFIX, TAKEN_PREFIX
+from layersearch.study.drivers import HOLDING, DriverRecord, driver_records, process_start
+from layersearch.study.lease import seconds_driven
 
 
 @pytest.fixture
@@ -97,14 +98,12 @@ def test_a_reused_process_id_is_not_taken_for_the_dead_process(study):
 def test_a_zombie_counts_as_dead(study):
     zombie = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     lease = Lease(study)
-    from layersearch.study.lease import _process
-
-    record = replace(mine(study), token="z", pid=zombie.pid, process=_process(zombie.pid))
+    record = replace(mine(study), token="z", pid=zombie.pid, process=process_start(zombie.pid))
     lease.release()
     put(study, record)
-    assert record.is_live(stale_after=1, now=time.time())
+    assert record.is_live(now=time.time())
     zombie.kill()
-    while record.is_live(stale_after=1, now=time.time()):
+    while record.is_live(now=time.time()):
         time.sleep(0.01)
     zombie.communicate()
 
@@ -117,20 +116,63 @@ def test_a_driver_elsewhere_holds_while_its_heartbeat_is_recent(study):
 
 def test_a_driver_elsewhere_that_was_silent_for_long_is_replaced_and_told(study):
     record = elsewhere(study, heartbeat=time.time() - 500)
-    Lease(study).release()
-    states = {driver.token: driver.state for driver in driver_records(study.user_attrs)}
-    assert states[record.token] == "taken"
+    lease = Lease(study)
+    assert study.user_attrs[TAKEN_PREFIX + record.token]["by"] == lease.token
+    lease.release()
 
 
-def test_a_driver_whose_study_was_taken_notices(study):
+def test_each_driver_says_itself_how_long_it_may_be_silent(study):
+    record = elsewhere(study, heartbeat=time.time() - 500)
+    put(study, replace(record, stale_after=1000.0))
+    with pytest.raises(StudyError, match=r"dead after 1000 s without a sign of life"):
+        Lease(study, stale_after=1.0)
+
+
+def test_a_driver_whose_study_was_taken_notices_although_it_renews_its_lease(study):
     lease = Lease(study, heartbeat=0.01)
-    put(study, replace(mine(study), state="taken"))
+    study.set_user_attr(TAKEN_PREFIX + lease.token, {})
     deadline = time.monotonic() + 60
     while not lease.lost:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     lease.release()
-    assert mine(study).state == "taken"
+    assert mine(study).state == HOLDING
+    Lease(study).release()  # it is not in the way
+
+
+def test_a_driver_that_was_asleep_asks_before_it_goes_on(study):
+    """Its thread has not had its turn yet: the next beat is a minute away."""
+    now = time.time()
+    lease = Lease(study, heartbeat=60, clock=lambda: now)
+    study.set_user_attr(TAKEN_PREFIX + lease.token, {})
+    assert not lease.lost
+    now += 500
+    assert lease.lost
+    lease.release()
+
+
+def test_a_driver_that_wakes_while_it_is_condemned_is_left_its_trials_and_told(study):
+    """Both stop, rather than both go on."""
+    sleeper = elsewhere(study, heartbeat=time.time() - 500)
+    lease = Lease(study, join=True)
+    set_user_attr = study.set_user_attr
+
+    def wake_meanwhile(key, value):
+        set_user_attr(key, value)
+        if key.startswith(TAKEN_PREFIX):
+            set_user_attr(*replace(sleeper, heartbeat=time.time()).attribute)
+
+    study.set_user_attr = wake_meanwhile
+    assert lease.condemn([sleeper.token]) == frozenset()
+    assert sleeper.token not in lease.live_tokens()
+    lease.release()
+
+
+def test_the_dead_stay_condemned(study):
+    dead = elsewhere(study, heartbeat=time.time() - 500)
+    lease = Lease(study, join=True)
+    assert lease.condemn([dead.token, "never seen"]) == {dead.token, "never seen"}
+    lease.release()
 
 
 def test_a_heartbeat_is_renewed(study):
