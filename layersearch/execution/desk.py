@@ -1,8 +1,8 @@
 """The desk: trials that are running, and what is recorded of them as events come in."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import optuna
@@ -11,6 +11,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from layersearch.errors import SearchError, TrialStopped
+from layersearch.execution.checkpoints import Checkpoints
 from layersearch.execution.messages import Event, Failed, Finished, Lost, Reported, Stopped
 from layersearch.execution.observer import Observers
 from layersearch.space.records import TrialState
@@ -31,6 +32,7 @@ from layersearch.study.recording import (
 )
 
 MAX_LOST = 3  # workers that one subset may take with it before it counts as failing of itself
+NO_CHECKPOINTS = Checkpoints(None)
 _FLUSH = 1.0  # seconds that reports may wait to be written where nothing is pruned
 
 
@@ -46,7 +48,10 @@ class RunningTrial:
     curve: dict[int, float] = field(default_factory=dict)
     folds: set[int] = field(default_factory=set)
     epochs: int = 0
+    replayed_folds: set[int] = field(default_factory=set)  # of those, begun by an earlier trial
+    replayed_epochs: int = 0
     spoiled: str = ""  # why its scores are of no use
+    dismissed: str = ""  # why the search needs it no more
     twins: list[tuple[optuna.Trial, Proposal]] = field(default_factory=list)  # wait for its score
 
 
@@ -59,16 +64,30 @@ class Desk:
         max_failures: subsets that may fail of themselves, one after another.
         requeues: whether interrupted trials are enqueued again, for samplers that would not propose
             them again.
+        smaller_batches: whether a trial that ran out of memory runs again with fewer samples at a
+            time; otherwise it fails.
+        checkpoints: of trials that have ended for good are removed.
     """
 
     def __init__(
-        self, opened: OpenStudy, audience: Observers, *, max_failures: int, requeues: bool
+        self,
+        opened: OpenStudy,
+        audience: Observers,
+        *,
+        max_failures: int,
+        requeues: bool,
+        smaller_batches: bool = False,
+        checkpoints: Checkpoints = NO_CHECKPOINTS,
     ) -> None:
         self._opened = opened
         self._study = opened.study
         self._audience = audience
         self._max_failures = max_failures
         self._requeues = requeues
+        self._smaller_batches = smaller_batches
+        self._checkpoints = checkpoints
+        self._batch_parts: dict[tuple[Subset, str], int] = {}  # of subset and recipe; else 1
+        self._noted: set[str] = set()
         self._failed: set[Subset] = set()
         self._in_a_row = 0
         self._first_failure = ""
@@ -89,12 +108,26 @@ class Desk:
             self._audience.message(
                 f"{len(self._opened.orphans)} trials were interrupted; their subsets will run again"
             )
+        for record in self._opened.history():
+            parts = record.attributes.get(names.BATCH_PARTS)
+            if parts and record.subset is not None:
+                self._batch_parts[record.subset, names.canonical(record.recipe)] = parts
         self.requeue()
+
+    def fit(self, proposal: Proposal) -> Proposal:
+        """The proposal, its batches in as many parts as memory was found to need."""
+        return replace(proposal, batch_parts=self._batch_parts.get(_key(proposal), 1))
 
     def open(self, trial: optuna.Trial, proposal: Proposal) -> None:
         """A worker has the trial now."""
         self.running[proposal.number] = RunningTrial(trial=trial, proposal=proposal)
         self._audience.started(proposal)
+
+    def dismiss(self, subsets: Collection[Subset], reason: str) -> None:
+        """Has the running trials of these subsets end at their next report, as interrupted."""
+        for running in self.running.values():
+            if running.proposal.subset in subsets:
+                running.dismissed = reason
 
     def requeue(self) -> None:
         """Enqueues interrupted trials again, where the sampler needs it."""
@@ -119,7 +152,9 @@ class Desk:
         elif isinstance(event, Stopped):
             self._stop(running, event.stop)
         elif isinstance(event, Lost):
-            self._lose(running, event.reason)
+            self._lose(running, event)
+        elif event.out_of_memory:
+            self._run_out(running, event)
         else:
             self._fail_of_itself(running, event)
         return None
@@ -130,6 +165,13 @@ class Desk:
         # Not every epoch is reported: a recipe may validate more rarely.
         running.epochs = max(running.epochs + 1, report.epochs_done)
         running.folds.add(report.fold)
+        if report.replayed:
+            running.replayed_epochs = running.epochs
+            running.replayed_folds.add(report.fold)
+        for note in report.notes:
+            if note not in self._noted:  # every worker may meet the same full disk
+                self._noted.add(note)
+                self._audience.message(note)
         reason = why_no_number(report.score)
         if reason and not running.spoiled:
             running.spoiled = f"{reason}, after epoch {report.epoch} of fold {report.fold}"
@@ -141,6 +183,8 @@ class Desk:
             if self.prunes or time.monotonic() - running.written > _FLUSH:
                 _write_reports(running)
         self._audience.reported(running.proposal, report)
+        if running.dismissed:
+            return TrialStopped(running.dismissed, pruned=False)
         if self.interrupted():
             return TrialStopped("interrupted", pruned=False)
         if self.prunes and running.trial.should_prune():
@@ -160,6 +204,7 @@ class Desk:
         if ended is not None:
             self._tell_finished(running.proposal, ended)
             self._in_a_row = 0
+        self._checkpoints.remove(running.proposal)
         self._settle_twins(running)
 
     def _stop(self, running: RunningTrial, stop: TrialStopped) -> None:
@@ -168,15 +213,24 @@ class Desk:
             self._fail_of_itself(running, Failed(number=number, reason=stop.reason))
         elif not stop.pruned:
             self._fail(number, stop.reason, interrupted=True)
+            if running.dismissed:
+                self._checkpoints.remove(running.proposal)
         else:
             self._take(running)
             self._in_a_row = 0
             if record_pruned(self._study, running.trial, stop.reason, extra=self._extra(running)):
                 self._audience.pruned(running.proposal, stop.reason)
+            self._checkpoints.remove(running.proposal)
             self._settle_twins(running)
 
-    def _lose(self, running: RunningTrial, reason: str) -> None:
+    def _lose(self, running: RunningTrial, event: Lost) -> None:
         number, subset = running.proposal.number, running.proposal.subset
+        extra: dict[str, Any] = {names.LOST: True}
+        reason = event.reason
+        if event.out_of_memory:
+            reason = f"{reason}; the kernel killed a process for want of memory"
+            if self._smaller_batches:
+                extra |= self._split(running.proposal)
         before = sum(
             record.subset == subset and bool(record.attributes.get(names.LOST))
             for record in self._opened.history()
@@ -185,13 +239,34 @@ class Desk:
             text = (
                 f"{reason}\nworkers died in {before + 1} trials of {subset}: it is not tried again"
             )
-            self._fail_of_itself(running, Failed(number=number, reason=text), lost=True)
+            self._fail_of_itself(running, Failed(number=number, reason=text), extra=extra)
             return
-        self._fail(number, f"interrupted: {reason}", interrupted=True, lost=True)
+        self._fail(number, f"interrupted: {reason}", interrupted=True, extra=extra)
         self.requeue()
 
-    def _fail_of_itself(self, running: RunningTrial, event: Failed, *, lost: bool = False) -> None:
-        self._fail(event.number, event.reason, traceback=event.traceback, lost=lost)
+    def _run_out(self, running: RunningTrial, event: Failed) -> None:
+        if not event.splittable:
+            self._fail_of_itself(running, event)
+        elif not self._smaller_batches:
+            remedy = "set execution.out_of_memory to smaller_batch, or lower recipe.batch_size"
+            self._fail_of_itself(running, replace(event, reason=f"{event.reason}; {remedy}"))
+        else:
+            reason = f"{event.reason}; it will run again with half as many"
+            extra = self._split(running.proposal)
+            self._fail(event.number, reason, interrupted=True, extra=extra)
+            self.requeue()
+
+    def _split(self, proposal: Proposal) -> dict[str, Any]:
+        """Has the subset's next trial train its batches in twice as many parts."""
+        parts = 2 * proposal.batch_parts
+        self._batch_parts[_key(proposal)] = parts
+        return {names.BATCH_PARTS: parts}
+
+    def _fail_of_itself(
+        self, running: RunningTrial, event: Failed, *, extra: Mapping[str, Any] | None = None
+    ) -> None:
+        self._fail(event.number, event.reason, traceback=event.traceback, extra=extra)
+        self._checkpoints.remove(running.proposal)
         # A second try of the same subset says nothing new about the job.
         if running.proposal.subset in self._failed:
             return
@@ -214,18 +289,17 @@ class Desk:
         *,
         traceback: str = "",
         interrupted: bool = False,
-        lost: bool = False,
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
         running = self.running[number]
         self._take(running)
-        extra = self._extra(running) | ({names.LOST: True} if lost else {})
         if record_failure(
             self._study,
             running.trial,
             reason,
             traceback=traceback,
             interrupted=interrupted,
-            extra=extra,
+            extra={**self._extra(running), **(extra or {})},
         ):
             self._audience.failed(running.proposal, reason, interrupted=interrupted)
         self._settle_twins(running)
@@ -235,14 +309,33 @@ class Desk:
         _write_reports(running)
 
     def _extra(self, running: RunningTrial) -> dict[str, Any]:
+        epochs, trainings = self._counted_before(running)
         extra: dict[str, Any] = {
             names.SECONDS: round(time.monotonic() - running.began, 4),
-            names.EPOCHS: running.epochs,
-            names.TRAININGS: len(running.folds),
+            names.EPOCHS: running.epochs - epochs,
+            names.TRAININGS: len(running.folds) - trainings,
         }
         if self._several and running.curve:
             extra[names.CURVE] = running.curve
         return extra
+
+    def _counted_before(self, running: RunningTrial) -> tuple[int, int]:
+        """Epochs and trainings that a resumed trial repeats and the study has counted already.
+
+        It has not where the driver died with the trial: then they are counted now.
+        """
+        if not running.replayed_epochs:
+            return 0, 0
+        key = _key(running.proposal)
+        earlier = [
+            record.attributes
+            for record in self._opened.history()
+            if record.attributes.get(names.INTERRUPTED)
+            and (record.subset, names.canonical(record.recipe)) == key
+        ]
+        epochs = sum(attributes.get(names.EPOCHS, 0) for attributes in earlier)
+        trainings = sum(attributes.get(names.TRAININGS, 0) for attributes in earlier)
+        return min(running.replayed_epochs, epochs), min(len(running.replayed_folds), trainings)
 
     # --- Scores known already ---------------------------------------------------------------------
 
@@ -283,6 +376,10 @@ class Desk:
         record = trial_record(ended, sign=self._sign)
         assert record.score is not None
         self._audience.finished(proposal, record, self._sign * record.score)
+
+
+def _key(proposal: Proposal) -> tuple[Subset, str]:
+    return proposal.subset, names.canonical(proposal.recipe)
 
 
 def _write_reports(running: RunningTrial) -> None:

@@ -4,11 +4,13 @@ Classes defined in a notebook just work, and nothing is started. A trial that ha
 killed.
 """
 
+import gc
 import time
+from dataclasses import replace
 
 from layersearch.errors import SearchError, TrialStopped
 from layersearch.execution.jobs import describe, run_job
-from layersearch.execution.messages import Reported
+from layersearch.execution.messages import Failed, Reported
 from layersearch.execution.pool import Handler
 from layersearch.space.trial import Job, JobFactory, Proposal, Report, WorkerPlace
 
@@ -18,6 +20,7 @@ class InProcessPool:
 
     def __init__(self, place: WorkerPlace | None = None) -> None:
         self._place = place or WorkerPlace(number=0)
+        self._factory: JobFactory | None = None
         self._job: Job | None = None
         self._pending: Proposal | None = None
         self._stop: TrialStopped | None = None
@@ -34,6 +37,7 @@ class InProcessPool:
 
     def start(self, factory: JobFactory) -> None:
         """Makes the job."""
+        self._factory = factory
         try:
             self._job = factory(self._place)
         except Exception as error:
@@ -54,7 +58,8 @@ class InProcessPool:
         proposal = self._pending
 
         def report(said: Report) -> None:
-            stop = handle(Reported(number=proposal.number, report=said)) or self._stop
+            plain = replace(said, snapshot=None)
+            stop = handle(Reported(number=proposal.number, report=plain)) or self._stop
             if stop is not None:
                 self._stop = stop  # a job that swallows it meets it again
                 raise stop
@@ -62,6 +67,8 @@ class InProcessPool:
         event = run_job(self._job, proposal, report)
         self._pending = None
         handle(event)
+        if isinstance(event, Failed) and event.out_of_memory:
+            self._make_anew()
 
     def stop(self, stop: TrialStopped) -> None:
         """Ends the trial at its next report."""
@@ -71,3 +78,10 @@ class InProcessPool:
         """Lets go of the job and what it holds."""
         self._job = None
         self._pending = None
+
+    def _make_anew(self) -> None:
+        """Lets go of all that the job holds before another is made."""
+        assert self._factory is not None
+        self._job = None
+        gc.collect()
+        self.start(self._factory)

@@ -2,7 +2,7 @@
 
 import traceback as tracebacks
 
-from layersearch.errors import TrialStopped
+from layersearch.errors import TrialOutOfMemory, TrialStopped
 from layersearch.execution.messages import Failed, Finished, Stopped
 from layersearch.space.trial import Job, Proposal, Reporter, TrialResult
 
@@ -15,7 +15,15 @@ def run_job(job: Job, proposal: Proposal, report: Reporter) -> Finished | Stoppe
         return Stopped(number=proposal.number, stop=stop)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's code may raise anything
         reason, traceback = describe(error)
-        return Failed(number=proposal.number, reason=reason, traceback=traceback)
+        if isinstance(error, TrialOutOfMemory):
+            reason = error.reason
+        return Failed(
+            number=proposal.number,
+            reason=reason,
+            traceback=traceback,
+            out_of_memory=isinstance(error, TrialOutOfMemory | MemoryError),
+            splittable=isinstance(error, TrialOutOfMemory) and error.splittable,
+        )
     if not isinstance(result, TrialResult):
         reason = f"the job gave {type(result).__name__}; it must return a TrialResult"
         return Failed(number=proposal.number, reason=reason)

@@ -10,7 +10,7 @@ from layersearch.space.trial import Proposal, Report, TrialResult, WorkerPlace
 
 @dataclass(frozen=True, kw_only=True)
 class Reported:
-    """A trial finished an epoch; it may wait for the answer."""
+    """A trial finished an epoch; it may wait for the answer. The report comes without snapshot."""
 
     number: int
     report: Report
@@ -39,6 +39,8 @@ class Failed:
     number: int
     reason: str  # one line
     traceback: str = ""
+    out_of_memory: bool = False  # then the worker is not used again
+    splittable: bool = False  # whether fewer samples at a time would take less memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,7 @@ class Lost:
 
     number: int
     reason: str
+    out_of_memory: bool = False  # the kernel killed it
 
 
 Event = Reported | Finished | Stopped | Failed | Lost

@@ -1,8 +1,8 @@
 """Local worker processes: each runs trials for the driver, over a pipe.
 
 A worker that dies is noticed at once (its pipe closes) and replaced; one that reports nothing for
-`trial_timeout` seconds is killed and replaced. Workers are their own process groups, so that Ctrl-C
-reaches the driver alone, and die with it.
+`trial_timeout` seconds is killed and replaced, and so is one that ran out of memory. Workers are
+their own process groups, so that Ctrl-C reaches the driver alone, and die with it.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
@@ -117,6 +118,7 @@ class ProcessPool:
         worker = next(worker for worker in self._workers if worker.is_free)
         worker.trial = proposal.number
         worker.answered = answered
+        worker.killings = _kernel_killings()
         worker.heard = time.monotonic()
         worker.send(Run(proposal=proposal, answered=answered))
 
@@ -126,8 +128,12 @@ class ProcessPool:
         for index, worker in enumerate(self._workers):
             for message in worker.messages():
                 self._take(worker, message, handle)
-            if worker.is_dead:
-                self._replace(index, handle, Lost(number=-1, reason=worker.why_dead()))
+            if worker.spent:
+                self._replace(index, handle, None)
+            elif worker.is_dead:
+                reason, starved = worker.why_dead(), worker.was_starved
+                lost = Lost(number=-1, reason=reason, out_of_memory=starved)
+                self._replace(index, handle, lost)
             elif self._hangs(worker):
                 reason = (
                     f"no report for {self._timeout:g} s (execution.trial_timeout): the worker "
@@ -176,6 +182,7 @@ class ProcessPool:
             worker.trial = None
             if isinstance(message, Finished | Stopped):
                 self._restarts = 0
+            worker.spent = isinstance(message, Failed) and message.out_of_memory
             handle(message)
             return
         stop = handle(message)
@@ -187,12 +194,12 @@ class ProcessPool:
             return False
         return time.monotonic() - worker.heard > self._timeout
 
-    def _replace(self, index: int, handle: Handler, event: Lost | Failed) -> None:
+    def _replace(self, index: int, handle: Handler, event: Lost | Failed | None) -> None:
         worker = self._workers[index]
         worker.kill()
         number, worker.trial = worker.trial, None
-        if number is not None:
-            handle(type(event)(number=number, reason=event.reason))
+        if number is not None and event is not None:
+            handle(replace(event, number=number))
         if isinstance(event, Lost):
             self._restarts += 1
             if self._restarts > self._max_restarts:
@@ -211,6 +218,8 @@ class _Worker:
         self.ready = False
         self.trial: int | None = None
         self.answered = True
+        self.spent = False  # to be replaced, though it runs
+        self.killings = 0  # by the kernel, for want of memory, before its trial began
         self.heard = time.monotonic()  # when it last said something
         self._closed = False
         self._log = _open_log(place, logs)
@@ -239,7 +248,7 @@ class _Worker:
 
     @property
     def is_free(self) -> bool:
-        return self.ready and self.trial is None and not self.is_dead
+        return self.ready and self.trial is None and not self.spent and not self.is_dead
 
     @property
     def runs(self) -> bool:
@@ -275,6 +284,12 @@ class _Worker:
         text = f"worker {self.place.number} died ({_exit_words(code)})"
         tail = self._tail()
         return f"{text}; it last printed:\n{tail}" if tail else text
+
+    @property
+    def was_starved(self) -> bool:
+        """Whether, as far as can be told, the kernel killed it for want of memory."""
+        killed = self._process.poll() == -signal.SIGKILL
+        return killed and self.trial is not None and _kernel_killings() > self.killings
 
     def kill(self) -> None:
         """Kills it and its children, and waits for it."""
@@ -348,6 +363,15 @@ def _exit_words(code: int | None) -> str:
         name = "unknown"
     hint = ", perhaps for want of memory" if -code == signal.SIGKILL else ""
     return f"signal {-code}, {name}{hint}"
+
+
+def _kernel_killings() -> int:
+    """Processes that the kernel has killed for want of memory since the machine started."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
 def _environment(place: WorkerPlace) -> dict[str, str]:

@@ -70,6 +70,8 @@ class SearchProgress:
         """See Observer."""
         now = time.monotonic()
         self._running[proposal.number] = (proposal, report)
+        if report.replayed:
+            return
         self._epochs.append(now)
         while self._epochs and now - self._epochs[0] > _WINDOW:
             self._epochs.popleft()

@@ -1,7 +1,7 @@
 """What to run next: budgets, the strategy, the sampler, limits, and scores known already."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -9,10 +9,10 @@ import optuna
 from optuna.distributions import BaseDistribution
 
 from layersearch.errors import SearchError
-from layersearch.execution.budgets import Budgets, spent, used_up
+from layersearch.execution.budgets import Budgets, Spending, used_up
 from layersearch.execution.desk import Desk
 from layersearch.execution.observer import Observers, Status
-from layersearch.space.records import History, TrialState
+from layersearch.space.records import Follower, History, TrialRecord
 from layersearch.space.subset import Subset
 from layersearch.space.trial import Proposal
 from layersearch.strategies.protocol import Done, Progress, Wait
@@ -22,6 +22,7 @@ from layersearch.study.opening import OpenStudy
 from layersearch.study.recording import record_failure, record_infeasible, record_start
 
 MAX_REPEATS = 200  # proposals in a row that need no training, after which a sampler has nothing new
+NOT_NEEDED = "not needed: the search went on without it"
 _TELL = 0.5  # seconds between two statuses
 MAX_UNCLAIMED = 20  # trials in a row for which a sampler has no subset
 
@@ -36,6 +37,15 @@ class Planner(Protocol):
 
     def explain(self, history: History) -> Progress:
         """Where the search stands."""
+        ...
+
+
+@runtime_checkable
+class Guessing(Protocol):
+    """A planner that has trials begun before it is sure that it needs them."""
+
+    def moot(self, history: History) -> Collection[Subset]:
+        """The running subsets whose scores cannot matter any more."""
         ...
 
 
@@ -95,18 +105,19 @@ class Proposals:
         self._costs = costs
         self._why_not = why_not
         self._budgets = budgets
+        self._spending = Spending(budgets)
         self._retrain = retrain
         self._waits = waits
         self._repeats = 0
         self._unclaimed = 0
         self._told = float("-inf")
-        self._scored: dict[tuple[Subset, str], int] = {}  # subset and recipe -> number of its trial
-        self._seen: set[int] = set()
+        self._scored = Follower(dict[tuple[Subset, str], int], _add_scored)
 
     def next(self) -> Ask | Rest | End:
         """The next trial to run; those that need no training are recorded on the way."""
         while True:
             history = self._opened.history()
+            self._dismiss(history)
             stop = self._why_no_more(history)
             if isinstance(stop, End) and self._waits and self._others_run(history):
                 # What they find belongs to the search, and may leave room in the budget.
@@ -139,7 +150,7 @@ class Proposals:
         score = None if best is None or best.score is None else best.score
         self._audience.status(
             Status(
-                done=sum(record.state is not TrialState.RUNNING for record in history),
+                done=history.known,
                 running=len(self._desk.running),
                 workers=workers,
                 phase=progress.phase if progress else "",
@@ -152,13 +163,19 @@ class Proposals:
     def _remaining(self, history: History, progress: Progress | None) -> int | None:
         left = []
         if self._budgets.trials is not None:
-            left.append(self._budgets.trials - spent(history, self._budgets).trials)
+            left.append(self._budgets.trials - self._spending.of(history).trials)
         if progress is not None and progress.candidates:
             left.append(progress.candidates - progress.candidates_done - len(self._desk.running))
         return max(0, min(left)) if left else None
 
+    def _dismiss(self, history: History) -> None:
+        """Ends trials that were begun on a guess that turned out wrong."""
+        planner: object = self._planner
+        if isinstance(planner, Guessing) and self._desk.running:
+            self._desk.dismiss(planner.moot(history), NOT_NEEDED)
+
     def _why_no_more(self, history: History) -> Rest | End | None:
-        used = spent(history, self._budgets)
+        used = self._spending.of(history)
         reason = used_up(self._budgets, used, seconds=self._seconds())
         if reason:
             return End(reason=reason, budget=True)
@@ -182,10 +199,7 @@ class Proposals:
         return seconds_driven(attrs, now=time.time(), token=self._opened.lease.token)
 
     def _others_run(self, history: History) -> bool:
-        return any(
-            record.state is TrialState.RUNNING and record.number not in self._desk.running
-            for record in history
-        )
+        return any(record.number not in self._desk.running for record in history.active)
 
     def _settle_or_ask(self, trial: optuna.Trial, history: History) -> Ask | Rest | None:
         subset = self._claimed(trial)
@@ -211,18 +225,12 @@ class Proposals:
             return None
         if not self._retrain and self._known(trial, proposal, history):
             return None
-        return Ask(trial=trial, proposal=proposal)
+        return Ask(trial=trial, proposal=self._desk.fit(proposal))
 
     def _known(self, trial: optuna.Trial, proposal: Proposal, history: History) -> bool:
         """Whether the trial has its score, or will, from another trial of its subset and recipe."""
-        for record in history:
-            if record.number not in self._seen and record.state is not TrialState.RUNNING:
-                self._seen.add(record.number)
-                if record.score is not None and record.subset is not None:
-                    key = (record.subset, names.canonical(record.recipe))
-                    self._scored.setdefault(key, record.number)
         recipe = names.canonical(proposal.recipe)
-        source = self._scored.get((proposal.subset, recipe))
+        source = self._scored.of(history).get((proposal.subset, recipe))
         if source is not None:
             self._desk.repeat(trial, proposal, source=source)
             return True
@@ -231,3 +239,9 @@ class Proposals:
             twin.twins.append((trial, proposal))
             return True
         return False
+
+
+def _add_scored(numbers: dict[tuple[Subset, str], int], record: TrialRecord) -> None:
+    """Subset and recipe -> the number of the trial that has their score."""
+    if record.score is not None and record.subset is not None:
+        numbers.setdefault((record.subset, names.canonical(record.recipe)), record.number)

@@ -12,6 +12,7 @@ import select
 import signal
 import sys
 import threading
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -80,7 +81,8 @@ def _run(connection: "Connection[Any, Any]", job: Job, run: Run) -> None:
     stopped: list[TrialStopped] = []
 
     def report(said: Report) -> None:
-        connection.send_bytes(cloudpickle.dumps(Reported(number=number, report=said)))
+        plain = replace(said, snapshot=None)
+        connection.send_bytes(cloudpickle.dumps(Reported(number=number, report=plain)))
         waiting = run.answered
         while not stopped and (waiting or connection.poll()):
             answer = connection.recv()

@@ -59,6 +59,7 @@ class JobFactory:
 
     def __call__(self, place: WorkerPlace) -> Callable[[Proposal, Reporter], TrialResult]:
         """Loads everything onto the worker's place; raises what `open_workplace` raises."""
+        self.workplace = None  # what a job before held is free for this one
         job = SubtuningJob(self.materials, place)
         self.workplace = job.workplace
         return job

@@ -238,7 +238,9 @@ def test_ctrl_c_records_what_runs_and_says_how_to_resume(search, log, number, wo
             os.kill(os.getpid(), number)
 
     watcher.on_report = interrupt
-    run = search(workers=workers, seconds=0.02, observers=[watcher])
+    # Worker processes run ahead: an epoch must not end before the driver has answered.
+    seconds = 0.02 if workers == 1 else 0.3
+    run = search(workers=workers, seconds=seconds, observers=[watcher])
     assert run.ending is Ending.INTERRUPTED
     assert "run the same command again" in run.reason
     assert not run.history.running
