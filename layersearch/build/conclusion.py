@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import torch
 from numpy.typing import NDArray
 
@@ -55,6 +56,7 @@ class Trials:
     place: WorkerPlace  # where to retrain
     folder: Path
     seconds: float  # of the search, over all its runs
+    study: optuna.Study | None = None  # to report on
 
 
 def conclude(end: Trials, *, observers: Sequence[Observer] = ()) -> Result:
