@@ -4,63 +4,26 @@ The driver alone talks to the study; workers see proposals and answer with repor
 is recorded is the whole state: a driver that dies is replaced by running the same search again.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import optuna
 
-from layersearch.errors import SearchError, StudyError, TrialStopped
+from layersearch.errors import SearchError, TrialStopped
 from layersearch.execution.budgets import Budgets
-from layersearch.execution.desk import Desk
-from layersearch.execution.observer import Observer, Observers
+from layersearch.execution.checkpoints import Checkpoints
+from layersearch.execution.desk import NO_CHECKPOINTS
+from layersearch.execution.observer import Observer
 from layersearch.execution.pool import Pool
-from layersearch.execution.proposals import Ask, End, Planner, Proposals, Rest
+from layersearch.execution.proposals import Ask, End, Planner, Rest
+from layersearch.execution.session import UNLIMITED, SearchRun, Session, sampled_recipe
 from layersearch.execution.signals import Interrupts
-from layersearch.space.records import History
 from layersearch.space.subset import Subset
 from layersearch.space.trial import JobFactory
-from layersearch.strategies.optuna_adapter import RECIPE, StrategySampler, claimed
+from layersearch.strategies.optuna_adapter import claimed
 from layersearch.study.opening import OpenStudy
 
-UNLIMITED = Budgets()
 _WAIT = 0.5  # seconds between two looks at what other drivers did, and at interruptions
-_REAP = 10.0  # seconds between two looks for trials of other drivers that died
-
-
-class Ending(Enum):
-    """Why a search ended."""
-
-    DONE = "done"  # nothing is left to train
-    BUDGET = "budget"
-    INTERRUPTED = "interrupted"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchRun:
-    """How a search ended."""
-
-    ending: Ending
-    reason: str  # in words, with how to go on where there is more to do
-    history: History
-    trials: int  # that this run gave to its workers
-    seconds: float  # that this run took, starting its workers included
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether the user stopped it."""
-        return self.ending is Ending.INTERRUPTED
-
-
-def sampled_recipe(trial: optuna.Trial) -> dict[str, Any]:
-    """The recipe numbers among a trial's parameters."""
-    return {
-        name.removeprefix(RECIPE): value
-        for name, value in trial.params.items()
-        if name.startswith(RECIPE)
-    }
 
 
 def run_search(
@@ -77,6 +40,8 @@ def run_search(
     max_failures: int = 3,
     retrain: bool = False,
     waits: bool = True,
+    smaller_batches: bool = False,
+    checkpoints: Checkpoints = NO_CHECKPOINTS,
     observers: Sequence[Observer] = (),
 ) -> SearchRun:
     """Runs trials until the strategy is done, a budget is used up, or the user interrupts.
@@ -96,6 +61,9 @@ def run_search(
         max_failures: subsets that may fail of themselves, one after another.
         retrain: train subsets again that have a score.
         waits: whether it ends only when the trials of other drivers have ended too.
+        smaller_batches: whether a trial that runs out of memory is tried again with fewer samples
+            at a time; otherwise it fails.
+        checkpoints: where trials keep their state, and find it when they are interrupted.
         observers: are told what happens.
 
     Raises:
@@ -104,60 +72,37 @@ def run_search(
         StudyError: another driver took the study, because this one seemed dead.
         KeyboardInterrupt: the user interrupted twice.
     """
-    sampler = opened.study.sampler
-    if planner is None and isinstance(sampler, Planner):
-        planner = sampler
-    if planner is None and not budgets.limited:
-        raise SearchError(
-            "strategy.trials: this sampler never ends by itself; set strategy.trials or "
-            "execution.budget"
-        )
-    audience = Observers(observers)
-    desk = Desk(
+    session = Session(
         opened,
-        audience,
-        max_failures=max_failures,
-        requeues=not isinstance(sampler, StrategySampler),
-    )
-    proposals = Proposals(
-        opened,
-        desk,
-        audience,
         planner=planner,
         claimed=claimed,
         recipe=recipe,
         costs=costs,
         why_not=why_not,
         budgets=budgets,
+        max_failures=max_failures,
         retrain=retrain,
         waits=waits,
+        smaller_batches=smaller_batches,
+        checkpoints=checkpoints,
+        observers=observers,
     )
-    return _Driver(opened, pool, desk, proposals, audience).run(job_factory)
+    return _Driver(session, pool).run(checkpoints.wrap(job_factory))
 
 
 class _Driver:
     """The loop between proposals, workers and the desk that records."""
 
-    def __init__(
-        self,
-        opened: OpenStudy,
-        pool: Pool,
-        desk: Desk,
-        proposals: Proposals,
-        audience: Observers,
-    ) -> None:
-        self._opened = opened
+    def __init__(self, session: Session, pool: Pool) -> None:
+        self._session = session
         self._pool = pool
-        self._desk = desk
-        self._proposals = proposals
-        self._audience = audience
+        self._desk = session.desk
+        self._proposals = session.proposals
         self._trials = 0
-        self._reaped = time.monotonic()
-        self._begun = time.monotonic()
 
     def run(self, job_factory: JobFactory) -> SearchRun:
         """See run_search."""
-        with Interrupts(self._say_interrupted) as interrupts:
+        with Interrupts(self._session.say_interrupted) as interrupts:
             self._desk.interrupted = lambda: interrupts.count > 0
             try:
                 self._pool.start(job_factory)
@@ -168,33 +113,23 @@ class _Driver:
                 self._desk.abandon()
                 raise
             self._pool.close()
-        return SearchRun(
-            ending=end.ending,
-            reason=end.reason,
-            history=self._opened.history(),
-            trials=self._trials,
-            seconds=time.monotonic() - self._begun,
-        )
+        return self._session.ended(end, trials=self._trials)
 
-    def _loop(self, interrupts: Interrupts) -> "_Ended":
+    def _loop(self, interrupts: Interrupts) -> End | None:
+        """Runs trials; why nothing more is to run, None: the user interrupted."""
         while True:
-            if self._opened.lease.lost:
-                raise StudyError(
-                    f"study.name: another driver took over '{self._opened.name}', because this one "
-                    "gave no sign of life; it was not in vain: what ended is recorded"
-                )
+            self._session.check_lease()
             if interrupts.count:
                 self._pool.stop(TrialStopped("interrupted", pruned=False))
                 while self._desk.running:
                     self._pool.wait(self._desk.handle, seconds=_WAIT)
-                return _Ended(ending=Ending.INTERRUPTED, reason=self._how_to_resume())
+                return None
             verdict = self._fill()
             if isinstance(verdict, End) and not self._desk.running:
-                ending = Ending.BUDGET if verdict.budget else Ending.DONE
-                return _Ended(ending=ending, reason=verdict.reason)
+                return verdict
             self._check_deadlock(verdict)
             self._pool.wait(self._desk.handle, seconds=_WAIT)
-            self._reap()
+            self._session.reap()
 
     def _fill(self) -> Ask | Rest | End | None:
         """Gives every free worker a trial; why it could not, or None."""
@@ -213,30 +148,3 @@ class _Driver:
     def _check_deadlock(self, verdict: Ask | Rest | End | None) -> None:
         if isinstance(verdict, Rest) and not self._desk.running and not verdict.others:
             raise SearchError(f"strategy.name: it waits, but nothing is running: {verdict.reason}")
-
-    def _reap(self) -> None:
-        if time.monotonic() - self._reaped < _REAP:
-            return
-        self._reaped = time.monotonic()
-        dead = self._opened.fail_orphans()
-        if dead:
-            self._desk.requeue()
-            self._audience.message(f"trials {dead} of a driver that died will run again")
-
-    def _say_interrupted(self) -> None:
-        self._audience.message(
-            "interrupted: waiting for running trials to end their epoch and be recorded; "
-            "press Ctrl-C again to stop at once"
-        )
-
-    def _how_to_resume(self) -> str:
-        return (
-            f"interrupted; all that ended is recorded in study '{self._opened.name}' "
-            f"({self._opened.address}); run the same command again to go on"
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Ended:
-    ending: Ending
-    reason: str
