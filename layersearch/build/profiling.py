@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from layersearch.build.conclusion import draw_profile, known_so_far
 from layersearch.build.given import NOTHING_GIVEN, Given
+from layersearch.build.reporting import write_report
 from layersearch.build.result import Result
 from layersearch.build.search import run_to_end, study_folder
 from layersearch.config import SearchConfig
@@ -23,7 +24,7 @@ def run_profile(
     """Scores single units, runs of them and pairs, and draws the profile; nothing is retrained.
 
     Writes `profile.json` (as result.json, without `test`), `profile.png` and `profile.svg` into the
-    study's folder. The test split stays sealed.
+    study's folder, and the report page. The test split stays sealed.
 
     Args:
         config: the description; its strategy is `profile`.
@@ -38,8 +39,11 @@ def run_profile(
     history = finished.run.history
     values = known_so_far(finished, history, finished.proposing.answer(history))
     if finished.run.interrupted:
-        return Result(values={**values, "interrupted": True}, folder=folder)
+        values = {**values, "interrupted": True}
+        write_report(finished.study, folder, values, observers)
+        return Result(values=values, folder=folder)
     for path in draw_profile(finished.parts, history, folder):
         Observers(observers).message(f"drew {path}")
     write_result(folder / PROFILE, values)
+    write_report(finished.study, folder, values, observers)
     return Result(values=values, folder=folder)

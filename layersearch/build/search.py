@@ -16,9 +16,10 @@ from layersearch.build.components import (
 from layersearch.build.conclusion import Trials, conclude
 from layersearch.build.given import NOTHING_GIVEN, Given
 from layersearch.build.proposing import build_proposing
+from layersearch.build.reporting import describe_search, is_reported, write_report
 from layersearch.build.result import Result
 from layersearch.config import SearchConfig
-from layersearch.errors import ConfigError, Problem
+from layersearch.errors import ConfigError, Problem, SearchError
 from layersearch.execution import (
     Budgets,
     Observer,
@@ -57,7 +58,14 @@ def run_search(
         KeyboardInterrupt: interrupted twice.
     """
     ended = run_to_end(config, given=given, observers=observers)
-    return conclude(ended, observers=observers)
+    try:
+        result = conclude(ended, observers=observers)
+    except SearchError:
+        write_report(ended.study, ended.folder, None, observers)  # what there is: why all failed
+        raise
+    if result.interrupted or not is_reported(ended.folder):
+        write_report(ended.study, ended.folder, result.values, observers)
+    return result
 
 
 def run_to_end(
@@ -100,9 +108,12 @@ def run_to_end(
         pruner=proposing.pruner,
         fingerprint=parts.fingerprint,
         join=config.study.join,
+        storage_timeout=config.study.storage_timeout,
         stale_after=config.study.stale_after,
+        say=Observers(observers).message,
     ) as opened:
         keep_plan(opened.study, plan_of(config))
+        describe_search(opened.study, parts)
         factory = JobFactory(parts.materials)
         pool = local_pool(
             config.execution.workers,
@@ -135,6 +146,7 @@ def run_to_end(
         place=make_places(1, devices=devices[:1])[0],
         folder=study_folder(config),
         seconds=seconds,
+        study=opened.study,
     )
 
 
