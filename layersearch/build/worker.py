@@ -90,7 +90,9 @@ def run_worker(
         pruner=proposing.pruner,
         fingerprint=parts.fingerprint,
         worker=True,
+        storage_timeout=config.study.storage_timeout,
         stale_after=config.study.stale_after,
+        say=Observers(observers).message,
     ) as opened:
         check_plan(opened.study, plan_of(config))
         try:

@@ -123,9 +123,12 @@ class StudyConfig(Section):
     storage: str | None = None
     directory: str = "runs"  # where studies have their folders
     join: bool = False  # share the work with another driver of the same study
+    # How long to wait for a storage that is locked or answers no more; then the search ends
+    storage_timeout: Seconds = 300.0
     # Without a sign of life for so long, a driver or worker on another machine counts as dead, and
-    # its trials run again; the clocks of the machines may differ by much less.
-    stale_after: Annotated[Seconds, Field(ge=1)] = 120.0
+    # its trials run again; the clocks of the machines may differ by much less. null: 90 s more
+    # than storage_timeout; if it is less, the storage is waited for less long
+    stale_after: Annotated[Seconds, Field(ge=1)] | None = None
 
 
 class FinalConfig(Section):
