@@ -1,5 +1,6 @@
 """The desk: trials that are running, and what is recorded of them as events come in."""
 
+import contextlib
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from optuna.pruners import NopPruner
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from layersearch.errors import SearchError, TrialStopped
+from layersearch.errors import SearchError, StudyError, TrialStopped
 from layersearch.execution.checkpoints import Checkpoints
 from layersearch.execution.messages import Event, Failed, Finished, Lost, Reported, Stopped
 from layersearch.execution.observer import Observers
@@ -136,9 +137,12 @@ class Desk:
 
     def abandon(self) -> None:
         """Fails all running trials as interrupted; their workers are gone."""
-        for number in list(self.running):
-            self._fail(number, "interrupted", interrupted=True)
-        self._opened.fail_orphans()  # one whose `ask` was cut short
+        # Where the storage is away, what ended the search shall be told, and the next one sees to
+        # what is left running.
+        with contextlib.suppress(StudyError):
+            for number in list(self.running):
+                self._fail(number, "interrupted", interrupted=True)
+            self._opened.fail_orphans()  # one whose `ask` was cut short
 
     def handle(self, event: Event) -> TrialStopped | None:
         """Records an event; the answer to a report."""

@@ -186,6 +186,8 @@ class ProcessPool:
             handle(message)
             return
         stop = handle(message)
+        # The storage may have been away: the worker waited for its answer, and did not hang.
+        worker.heard = time.monotonic()
         if worker.answered or stop is not None:
             worker.send(Answer(number=message.number, stop=stop))
 
