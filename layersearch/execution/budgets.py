@@ -4,10 +4,11 @@ They decide only whether another trial begins; trials that run are left to finis
 spend is reserved when it begins, so N workers do not overshoot by N trials.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from layersearch.space.records import TrialRecord, TrialState
+from layersearch.space.records import Follower, History, TrialRecord
 from layersearch.study import attributes as names
 
 
@@ -38,20 +39,37 @@ class Spent:
     epochs: int = 0
 
 
+class Spending:
+    """What a study has spent; its trials that ended are added up once.
+
+    Args:
+        budgets: say what a running trial will spend.
+    """
+
+    def __init__(self, budgets: Budgets) -> None:
+        self._budgets = budgets
+        self._ended = Follower(Counter[str], _add)
+
+    def of(self, history: History) -> Spent:
+        """What these trials have spent; a running trial counts as one that runs to its end."""
+        ended, running = self._ended.of(history), len(history.active)
+        return Spent(
+            trials=ended["trials"] + running,
+            trainings=ended["trainings"] + running * self._budgets.trainings_per_trial,
+            epochs=ended["epochs"] + running * self._budgets.epochs_per_trial,
+        )
+
+
+def _add(total: Counter[str], record: TrialRecord) -> None:
+    found = record.attributes
+    total["trials"] += not found.get(names.INTERRUPTED, False)
+    total["trainings"] += found.get(names.TRAININGS, 0)
+    total["epochs"] += found.get(names.EPOCHS, 0)
+
+
 def spent(records: Iterable[TrialRecord], budgets: Budgets) -> Spent:
     """What `records` have spent; a running trial counts as one that runs to its end."""
-    trials = trainings = epochs = 0
-    for record in records:
-        found = record.attributes
-        if record.state is TrialState.RUNNING:
-            trials += 1
-            trainings += budgets.trainings_per_trial
-            epochs += budgets.epochs_per_trial
-            continue
-        trials += not found.get(names.INTERRUPTED, False)
-        trainings += found.get(names.TRAININGS, 0)
-        epochs += found.get(names.EPOCHS, 0)
-    return Spent(trials=trials, trainings=trainings, epochs=epochs)
+    return Spending(budgets).of(History(records))
 
 
 def used_up(budgets: Budgets, used: Spent, *, seconds: float) -> str:

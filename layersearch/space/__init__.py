@@ -2,7 +2,7 @@
 
 from layersearch.space.bounds import Bounds
 from layersearch.space.names import did_you_mean
-from layersearch.space.records import Chronicle, History, TrialRecord, TrialState
+from layersearch.space.records import Chronicle, Follower, History, TrialRecord, TrialState
 from layersearch.space.search_space import SearchSpace
 from layersearch.space.seeds import derive_seed
 from layersearch.space.subset import Subset
@@ -11,6 +11,7 @@ from layersearch.space.unit import Unit
 __all__ = [
     "Bounds",
     "Chronicle",
+    "Follower",
     "History",
     "SearchSpace",
     "Subset",

@@ -4,16 +4,19 @@ Strategies are functions of these records; no torch, no Optuna and no clock here
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from layersearch.space.subset import Subset
+
+
+Kept = TypeVar("Kept")
 
 
 class TrialState(Enum):
@@ -137,6 +140,35 @@ class History(Sequence[TrialRecord]):
     def _records(self) -> tuple[TrialRecord, ...]:
         every = (*self.chronicle.ended[: self.known], *self.active)
         return tuple(sorted(every, key=lambda record: record.number))
+
+
+class Follower(Generic[Kept]):
+    """Something that follows from the trials that have ended, kept up to date.
+
+    Args:
+        begin: makes it, of no trial.
+        add: takes in one more.
+    """
+
+    def __init__(
+        self, begin: Callable[[], Kept], add: Callable[[Kept, TrialRecord], None]
+    ) -> None:
+        self._begin = begin
+        self._add = add
+        self._last: tuple[Chronicle, int, Kept] | None = None
+
+    def of(self, history: History) -> Kept:
+        """What follows from this history: only what is new in it is looked at."""
+        last = self._last
+        if last is None or last[0] is not history.chronicle or last[1] > history.known:
+            last = (history.chronicle, 0, self._begin())
+        for record in history.ended_since(last[1]):
+            self._add(last[2], record)
+        self._last = (history.chronicle, history.known, last[2])
+        return last[2]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_last": None}
 
 
 def _rank(record: TrialRecord) -> tuple[float, int]:

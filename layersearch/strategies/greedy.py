@@ -53,6 +53,7 @@ Direction = Literal["forward", "backward"]
 Stop = Literal["paper", "official", "paired"]
 
 OFFICIAL_MIN_GAIN = 0.01  # the default of the paper's code
+_BASES = 64  # whose candidates are kept
 MAX_FIRST_ROUND = 1_000  # trials; beyond it a search that begins in the middle is refused
 
 
@@ -85,6 +86,15 @@ class _State:
     chosen: Subset | None = None
     best: float = -inf  # score of `chosen`
     last: Mapping[str, float] = field(default_factory=dict)  # unit -> its score in the last round
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Past:
+    """Complete rounds, which need not be played again while what was settled stays so."""
+
+    lineage: object = None
+    # How many trials had ended, the round, the state after it.
+    rounds: list[tuple[int, Round, _State | None]] = field(default_factory=list)
 
 
 class Greedy:
@@ -127,6 +137,7 @@ class Greedy:
         self._rule = _rule(stop, min_gain, z)
         self._start = self._find_start()
         self._check_first_round()
+        self._past = _Past()
         self._memo: dict[Subset | None, tuple[tuple[str, Subset], ...]] = {}
 
     def propose(self, history: History) -> Subset | Wait | Done:
@@ -165,13 +176,23 @@ class Greedy:
 
     def survey(self, ledger: Ledger) -> list[Round]:
         """The rounds so far; the last is the current one if it is incomplete, else the search's."""
+        past = self._past
+        if past.lineage is not ledger.lineage:
+            past = self._past = _Past(lineage=ledger.lineage)
         rounds = list[Round]()
         state: _State | None = _State(number=1, base=self._start)
+        for since, played, after in past.rounds:
+            if since > ledger.known:  # this history is of an earlier moment
+                break
+            rounds.append(played)
+            state = after
         while state is not None:
             played, state = self._play(state, ledger)
             rounds.append(played)
             if not played.complete:
                 break
+            if len(rounds) > len(past.rounds):
+                past.rounds.append((ledger.known, played, state))
         return rounds
 
     def certain(self, rounds: Sequence[Round], ledger: Ledger) -> Subset | None:
@@ -299,6 +320,8 @@ class Greedy:
     def _options(self, base: Subset | None) -> tuple[tuple[str, Subset], ...]:
         """Unit -> candidate, in order of depth."""
         if base not in self._memo:
+            if len(self._memo) >= _BASES:
+                del self._memo[next(iter(self._memo))]
             self._memo[base] = tuple(self._changes(base))
         return self._memo[base]
 

@@ -34,6 +34,11 @@ class GreedyBothWays:
                     return proposal
         return Done("; ".join(str(end.reason) for end in likely if isinstance(end, Done)))
 
+    def moot(self, history: History) -> frozenset[Subset]:
+        """What neither direction can ask for any more."""
+        forward, backward = self.ways
+        return forward.moot(history) & backward.moot(history)
+
     def answer(self, history: History) -> Subset | None:
         """The better answer of the two; ties: fewer trainable parameters, then depth."""
         answers = [answer for way in self.ways if (answer := way.answer(history)) is not None]

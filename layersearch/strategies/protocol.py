@@ -62,6 +62,15 @@ class Strategy(Protocol):
         ...
 
 
+@runtime_checkable
+class Guesses(Protocol):
+    """A strategy that proposes on a guess while it waits, and says when the guess was wrong."""
+
+    def moot(self, history: History) -> frozenset[Subset]:
+        """The running subsets whose scores cannot matter any more, whatever happens."""
+        ...
+
+
 class Ledger:
     """A history seen as the fate of each subset.
 
@@ -185,6 +194,12 @@ class Queued:
         if isinstance(proposal, Done) and waiting:
             return Wait(f"{waiting[0]} is running")
         return proposal
+
+    def moot(self, history: History) -> frozenset[Subset]:
+        """What the strategy says, but for what is in the queue."""
+        strategy: object = self.strategy
+        moot = strategy.moot(history) if isinstance(strategy, Guesses) else frozenset()
+        return moot.difference(self.queue)
 
     def answer(self, history: History) -> Subset | None:
         """The strategy's own answer."""

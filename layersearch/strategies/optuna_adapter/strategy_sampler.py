@@ -21,7 +21,7 @@ from layersearch.strategies.optuna_adapter.claims import (
     whole_study,
 )
 from layersearch.strategies.optuna_adapter.ranges import distributions
-from layersearch.strategies.protocol import Done, Progress, Strategy, Wait
+from layersearch.strategies.protocol import Done, Guesses, Progress, Strategy, Wait
 
 ReadHistory = Callable[[Study], History]
 
@@ -55,6 +55,11 @@ class StrategySampler(BaseSampler):
         """Whether to wait, or to end, rather than to ask for a trial; None: ask."""
         proposal = self._propose(history)
         return None if isinstance(proposal, Subset) else proposal
+
+    def moot(self, history: History) -> frozenset[Subset]:
+        """The running subsets whose scores cannot matter any more."""
+        strategy: object = self.strategy
+        return strategy.moot(history) if isinstance(strategy, Guesses) else frozenset()
 
     def answer(self, history: History) -> Subset | None:
         """The subset that the strategy chooses."""
