@@ -1,7 +1,8 @@
 """The report page at the end of a search, and what the study must hold for it."""
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import optuna
 
 from layersearch.build.components import Components
+from layersearch.errors import SearchError
 from layersearch.execution import Observer
 from layersearch.execution.observer import Observers
 from layersearch.report.page import PAGE, write_page
@@ -51,10 +53,20 @@ def is_reported(folder: Path) -> bool:
     """Whether the page of a study is there, and no older than its result."""
     page, result = folder / PAGE, folder / "result.json"
     return (
-        page.is_file()
-        and result.is_file()
-        and page.stat().st_mtime_ns >= result.stat().st_mtime_ns
+        page.is_file() and result.is_file() and page.stat().st_mtime_ns >= result.stat().st_mtime_ns
     )
+
+
+@contextmanager
+def report_if_it_fails(
+    study: optuna.Study | None, folder: Path, observers: Sequence[Observer] = ()
+) -> Iterator[None]:
+    """Writes the page of a search that fails, too: why its trials failed is what one looks for."""
+    try:
+        yield
+    except SearchError:
+        write_report(study, folder, None, observers)
+        raise
 
 
 def write_report(

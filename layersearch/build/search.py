@@ -16,10 +16,15 @@ from layersearch.build.components import (
 from layersearch.build.conclusion import Trials, conclude
 from layersearch.build.given import NOTHING_GIVEN, Given
 from layersearch.build.proposing import build_proposing
-from layersearch.build.reporting import describe_search, is_reported, write_report
+from layersearch.build.reporting import (
+    describe_search,
+    is_reported,
+    report_if_it_fails,
+    write_report,
+)
 from layersearch.build.result import Result
 from layersearch.config import SearchConfig
-from layersearch.errors import ConfigError, Problem, SearchError
+from layersearch.errors import ConfigError, Problem
 from layersearch.execution import (
     Budgets,
     Observer,
@@ -27,9 +32,11 @@ from layersearch.execution import (
     make_places,
 )
 from layersearch.execution import run_search as run_trials
+from layersearch.execution.checkpoints import Checkpoints
 from layersearch.execution.observer import Observers
 from layersearch.strategies.optuna_adapter import claimed, recipe_numbers
 from layersearch.study import OpenStudy, keep_plan, open_study
+from layersearch.study.attributes import canonical
 from layersearch.study.lease import seconds_driven
 from layersearch.subtuning import (
     JobFactory,
@@ -58,11 +65,8 @@ def run_search(
         KeyboardInterrupt: interrupted twice.
     """
     ended = run_to_end(config, given=given, observers=observers)
-    try:
+    with report_if_it_fails(ended.study, ended.folder, observers):
         result = conclude(ended, observers=observers)
-    except SearchError:
-        write_report(ended.study, ended.folder, None, observers)  # what there is: why all failed
-        raise
     if result.interrupted or not is_reported(ended.folder):
         write_report(ended.study, ended.folder, result.values, observers)
     return result
@@ -99,19 +103,22 @@ def run_to_end(
     for note in parts.materials.data.notes:
         _say(observers, note)
     started = time.monotonic()
-    with open_study(
-        config.study_name,
-        storage=config.study.storage,
-        directory=config.study.directory,
-        directions=(parts.objective.direction,),
-        sampler=proposing.sampler,
-        pruner=proposing.pruner,
-        fingerprint=parts.fingerprint,
-        join=config.study.join,
-        storage_timeout=config.study.storage_timeout,
-        stale_after=config.study.stale_after,
-        say=Observers(observers).message,
-    ) as opened:
+    with (
+        open_study(
+            config.study_name,
+            storage=config.study.storage,
+            directory=config.study.directory,
+            directions=(parts.objective.direction,),
+            sampler=proposing.sampler,
+            pruner=proposing.pruner,
+            fingerprint=parts.fingerprint,
+            join=config.study.join,
+            storage_timeout=config.study.storage_timeout,
+            stale_after=config.study.stale_after,
+            say=Observers(observers).message,
+        ) as opened,
+        report_if_it_fails(opened.study, study_folder(config), observers),
+    ):
         keep_plan(opened.study, plan_of(config))
         describe_search(opened.study, parts)
         factory = JobFactory(parts.materials)
@@ -133,6 +140,8 @@ def run_to_end(
             why_not=parts.space.why_over,
             budgets=build_budgets(config, parts),
             max_failures=config.execution.max_failures,
+            smaller_batches=config.execution.out_of_memory == "smaller_batch",
+            checkpoints=build_checkpoints(config, parts),
             observers=observers,
         )
         seconds = _seconds(opened, since=started)
@@ -179,6 +188,16 @@ def build_budgets(config: SearchConfig, parts: Components) -> Budgets:
         epochs=section.epochs,
         trainings_per_trial=folds,
         epochs_per_trial=folds * parts.materials.recipe.epochs,
+    )
+
+
+def build_checkpoints(config: SearchConfig, parts: Components) -> Checkpoints:
+    """Where trials keep their state: beside the study, for all that search it there."""
+    every = config.execution.checkpoint_every
+    return Checkpoints(
+        None if every is None else study_folder(config) / "checkpoints",
+        every=every or 0.0,
+        key=canonical(parts.fingerprint),
     )
 
 
