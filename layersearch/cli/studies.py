@@ -3,11 +3,14 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from layersearch.cli.profile import print_profile
 from layersearch.config import load_config
 from layersearch.errors import StudyError
+
+if TYPE_CHECKING:  # slow to import, and not needed for `--help`
+    import optuna
 
 _STUDY = "its name, its folder, or the YAML of its search"
 _DASHBOARD = """\
@@ -33,7 +36,7 @@ class Place(NamedTuple):
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds all three."""
-    report = _command(commands, "report", "show the result of a search again")
+    report = _command(commands, "report", "show what a search found, and write its page")
     report.add_argument("study", metavar="STUDY", help=_STUDY)
     report.set_defaults(run=_report)
     export = _command(
@@ -100,18 +103,57 @@ def _report(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from layersearch.report import load_result, summary
+    from layersearch.report.page import headline_of, write_page
 
-    profile = place.folder / "profile.json"
-    if profile.is_file() and not (place.folder / "result.json").is_file():
-        print_profile(load_result(profile), place.folder)
-        return 0
-    if not (place.folder / "result.json").is_file():
+    result = _result(place)
+    study = _study(place, result)
+    if study is None and result is None:
         raise StudyError(
             f"{place.folder / 'result.json'} is not there: no search of that name has ended; "
             f"those that have: {', '.join(_studies(place.directory)) or 'none'}"
         )
-    Console(highlight=False).print(summary(load_result(place.folder / "result.json")))
+    if result is None:
+        assert study is not None
+        print(headline_of(study))
+    elif (place.folder / "result.json").is_file():
+        Console(highlight=False).print(summary(result))
+    else:
+        print_profile(load_result(place.folder / "profile.json"), place.folder)
+    if study is None:
+        print(f"layersearch: no page: the study of {place.name} is not there", file=sys.stderr)
+        return 0
+    print(f"\nThe page: {write_page(study, place.folder, result=result)}")
     return 0
+
+
+def _result(place: Place) -> "dict[str, Any] | None":
+    """What the search, or else the profile, came to; None before it ended."""
+    from layersearch.report import load_result
+
+    for name in ("result.json", "profile.json"):
+        if (place.folder / name).is_file():
+            return load_result(place.folder / name)
+    return None
+
+
+def _study(place: Place, result: "dict[str, Any] | None") -> "optuna.Study | None":
+    """The study; None where it is not to be read but there is a result to show."""
+    from layersearch.study import read_study
+
+    storage = place.storage or _recorded_storage(result)
+    try:
+        return read_study(place.name, storage=storage, directory=place.directory)
+    except StudyError:
+        if result is None and place.folder.is_dir():
+            raise
+        return None
+
+
+def _recorded_storage(result: "dict[str, Any] | None") -> str | None:
+    """Where the search kept its study, unless saying so would take a password."""
+    section = (result or {}).get("config", {}).get("study", {})
+    storage = section.get("storage")
+    return storage if isinstance(storage, str) and "***" not in storage else None
 
 
 def _studies(directory: Path) -> list[str]:

@@ -74,8 +74,8 @@ def importance_section(evidence: Evidence) -> Section | None:
 
 
 _NOTE = (
-    "with − without: the mean score of the subsets that tune the unit less that of the others, with "
-    "its standard error. No search tries subsets evenly (greedy builds on what it chose), so this "
+    "with − without: the mean score of the subsets that tune the unit less that of the others, "
+    "with its standard error. No search tries subsets evenly (greedy builds on what it chose), so this "
     "describes what was tried; it is no cause and effect."
 )
 

@@ -41,7 +41,7 @@ def profile_section(evidence: Evidence) -> Section | None:
             Picture(
                 name="profile",
                 caption=f"Validation {evidence.metric} of every unit tuned by itself, and of "
-                "runs of neighbours where tried, from input to output; bars are one standard error.",
+                "runs of neighbours where tried, from input to output; bars: one standard error.",
                 alt="Score against depth, a point a unit; the numbers of single units are in the "
                 "table below.",
                 draw=lambda width: profile_figure(

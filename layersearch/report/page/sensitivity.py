@@ -122,8 +122,8 @@ _NOTES = (
     "‘At least’: the rule would have gone on to a round whose trials were never run.",
     (
         "Paired: a round's gain must exceed both ε and z standard errors. The paper's rule: its "
-        "score must exceed the best so far by more than ε. The paper's code: it builds on every round's "
-        "best, and stops when one falls more than ε below the best seen."
+        "score must exceed the best so far by more than ε. The paper's code: it builds on every "
+        "round's best, and stops when one falls more than ε below the best seen."
     ),
 )
 

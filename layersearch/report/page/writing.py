@@ -81,6 +81,11 @@ def write_page(
         raise LayersearchError(f"{where}: cannot be written ({error.strerror or error})") from error
 
 
+def headline_of(study: optuna.Study, result: Mapping[str, Any] | None = None) -> str:
+    """The answer of a study in one sentence, or what stands in its way."""
+    return _headline(read_evidence(study, result))
+
+
 def sections_of(evidence: Evidence) -> list[Section]:
     """All sections that the study gives something for, in the order of the page."""
     found: list[Section] = []
