@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from layersearch.build.components import Components
 from layersearch.build.proposing import Proposing
 from layersearch.build.result import Result
+from layersearch.build.retrainings import Retrainings
 from layersearch.errors import LayersearchError, SearchError
 from layersearch.execution import Observer, SearchRun
 from layersearch.execution.observer import Observers
@@ -80,17 +81,26 @@ def conclude(end: Trials, *, observers: Sequence[Observer] = ()) -> Result:
     if end.run.interrupted:
         return Result(values={**values, "interrupted": True}, folder=end.folder)
     assert chosen is not None
+    audience = Observers(observers)
+    kept = Retrainings(
+        end.folder,
+        identity={
+            "search": end.parts.fingerprint,
+            "device": torch.device(end.place.device).type,
+        },
+        tell=audience.message,
+    )
     earlier = _earlier(end, values)
     if earlier is not None:
+        kept.remove()  # of a run that was killed after its last step
         return earlier
-    audience = Observers(observers)
     try:
-        verdicts, failed = _judge_all(end, chosen, history, audience)
+        verdicts, failed = _judge_all(end, chosen, history, audience, kept)
     except KeyboardInterrupt:
         audience.message(
             "interrupted while the winner and the baselines were retrained; the search itself has "
-            f"ended and is recorded in {end.folder}: run the same command again, and only the "
-            "retraining is done again"
+            f"ended, and finished retrainings are kept in {end.folder}: run the same command "
+            "again, and it goes on after them"
         )
         raise
     values = {**values, **_tested(end, verdicts), "failed_baselines": failed, "task": TASK}
@@ -100,6 +110,7 @@ def conclude(end: Trials, *, observers: Sequence[Observer] = ()) -> Result:
         description=_description(end, chosen, _recipe(end, history, chosen), values),
     )
     write_result(end.folder / RESULT, values)
+    kept.remove()
     try:
         draw_profile(end.parts, history, end.folder)
     except Exception as error:  # noqa: BLE001 - a figure is not worth a search
@@ -179,7 +190,7 @@ def _earlier(end: Trials, values: Mapping[str, Any]) -> Result | None:
 
 
 def _judge_all(
-    end: Trials, chosen: Subset, history: History, audience: Observers
+    end: Trials, chosen: Subset, history: History, audience: Observers, kept: Retrainings
 ) -> tuple[list[Verdict], dict[str, str]]:
     """The chosen subset first, then the baselines; and the baselines that failed, with why."""
     parts, final = end.parts, end.parts.config.final
@@ -222,6 +233,7 @@ def _judge_all(
                 seeds=final.seeds,
                 seed=materials.seed,
                 after_seed=tell,
+                kept=kept,
             )
         except Exception as error:
             # Full finetuning may run out of memory where the winner does not: that is no reason to

@@ -23,13 +23,25 @@ _ZEROS = "0" * 64
 _LENGTH = 8  # bytes that hold the length of the header, little-endian
 
 
-def write_sealed(path: str | Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> Path:
+def write_sealed(
+    path: str | Path,
+    tensors: dict[str, Tensor],
+    description: dict[str, Any],
+    *,
+    kind: str = FORMAT,
+) -> Path:
     """Writes tensors (contiguous, on the CPU) and description (JSON) as one file, in one step.
+
+    Args:
+        path: of the file.
+        tensors: at least one.
+        description: JSON.
+        kind: what the file says it is, if it is no saved task.
 
     Raises: TaskError: if the file cannot be written; one that was there is as it was.
     """
     metadata = {
-        "format": FORMAT,
+        "format": kind,
         "version": str(VERSION),
         "sha256": _ZEROS,
         "description": json.dumps(description, allow_nan=False, sort_keys=True),
@@ -42,8 +54,10 @@ def write_sealed(path: str | Path, tensors: dict[str, Tensor], description: dict
         raise TaskError(unwritable(path, error)) from error
 
 
-def read_sealed(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the description of a sealed file.
+def read_sealed(
+    path: str | Path, *, kind: str = FORMAT
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the description of a sealed file of a kind.
 
     Raises: TaskError: if it cannot be read, holds pickled code, is no saved task, is of another
         version, is cut short, or has any byte changed; the message names the file.
@@ -53,10 +67,10 @@ def read_sealed(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except OSError as error:
         raise TaskError(f"{path}: cannot be read ({error.strerror or error})") from error
     metadata = _metadata(path, content)
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") != kind:
         raise TaskError(
             f"{path}: is no saved task (it says it is {metadata.get('format')!r:.80}, not "
-            f"{FORMAT!r}), or is damaged"
+            f"{kind!r}), or is damaged"
         )
     if metadata.get("version") != str(VERSION):
         raise TaskError(

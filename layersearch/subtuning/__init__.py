@@ -1,7 +1,14 @@
 """One trial: what tuning a unit means, training from cached features, evaluation."""
 
 from layersearch.subtuning.features import Budget, FeatureStore, remove_leftovers
-from layersearch.subtuning.final import BASELINES, Contender, Verdict, contenders, judge
+from layersearch.subtuning.final import (
+    BASELINES,
+    Contender,
+    Retraining,
+    Verdict,
+    contenders,
+    judge,
+)
 from layersearch.subtuning.head import HeadFitter
 from layersearch.subtuning.job import (
     JobFactory,
@@ -26,6 +33,7 @@ __all__ = [
     "JobFactory",
     "Materials",
     "Recipe",
+    "Retraining",
     "SubtuningJob",
     "TunedNetwork",
     "Verdict",

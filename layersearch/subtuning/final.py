@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -30,6 +31,26 @@ class Contender:
     name: str
     subset: Subset
     recipe: Recipe
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Retraining:
+    """What came of retraining a contender once; N: test samples."""
+
+    score: float
+    logits: Tensor  # (N, C) float32 on the CPU
+    tuned: Mapping[str, Tensor]  # of the first seed: tuned parameters, norm buffers, head
+    seconds: float
+
+
+class Kept(Protocol):
+    """Where finished retrainings are kept, so that an interrupted comparison goes on."""
+
+    def find(self, contender: Contender, number: int) -> Retraining | None:
+        """The retraining of a contender with seed `number`, if it was finished before."""
+
+    def keep(self, contender: Contender, number: int, retraining: Retraining) -> None:
+        """Takes a finished one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,6 +122,7 @@ def judge(
     seeds: int,
     seed: int,
     after_seed: Callable[[str, int, float], None] | None = None,
+    kept: Kept | None = None,
 ) -> Verdict:
     """Retrains a contender `seeds` times on the samples (n,) and scores it on the test split.
 
@@ -117,42 +139,71 @@ def judge(
         seeds: retrainings.
         seed: of the whole search.
         after_seed: called with the contender's name, the number of the run and its score.
+        kept: retrainings that were finished before are taken from there instead of done again.
     """
-    everything = torch.arange(len(test_labels))
-    scores: list[float] = []
-    logits: list[Tensor] = []
-    seconds: list[float] = []
-    tuned: Mapping[str, Tensor] = {}
+    runs: list[Retraining] = []
     for number in range(seeds):
-        started = time.perf_counter()
-        network = train(
-            workplace,
-            contender.subset,
-            samples,
-            contender.recipe,
-            seed=derive_seed(seed, "final", number),
-        )
-        seconds.append(time.perf_counter() - started)
-        logits.append(
-            evaluate(network, test, everything, device=workplace.device, precision="fp32")
-        )
-        scores.append(objective.score(logits[-1], test_labels, subset=contender.subset))
-        if number == 0:
-            tuned = {name: value.cpu() for name, value in network.tuned_state().items()}
+        run = None if kept is None else kept.find(contender, number)
+        if run is None:
+            run = _retrain(
+                workplace,
+                contender,
+                number,
+                samples=samples,
+                test=test,
+                test_labels=test_labels,
+                objective=objective,
+                seed=seed,
+            )
+            if kept is not None:
+                kept.keep(contender, number, run)
+        runs.append(run)
         if after_seed is not None:
-            after_seed(contender.name, number, scores[-1])
+            after_seed(contender.name, number, run.score)
     recipe, chain = contender.recipe, workplace.chain
     return Verdict(
         name=contender.name,
         subset=contender.subset,
-        scores=tuple(scores),
-        logits=tuple(logits),
-        tuned=tuned,
+        scores=tuple(run.score for run in runs),
+        logits=tuple(run.logits for run in runs),
+        tuned=runs[0].tuned,
         epochs=recipe.epochs,
         flops=training_flops(
             step_multiply_adds(contender.subset, chain.units, stages=chain.multiply_adds),
             samples=len(samples),
             epochs=recipe.epochs,
         ),
-        seconds=statistics.fmean(seconds),
+        seconds=statistics.fmean(run.seconds for run in runs),
+    )
+
+
+def _retrain(
+    workplace: Workplace,
+    contender: Contender,
+    number: int,
+    *,
+    samples: Tensor,
+    test: FeatureStore,
+    test_labels: Tensor,
+    objective: Objective,
+    seed: int,
+) -> Retraining:
+    """Once, with seed `number`; arguments as `judge`."""
+    started = time.perf_counter()
+    network = train(
+        workplace,
+        contender.subset,
+        samples,
+        contender.recipe,
+        seed=derive_seed(seed, "final", number),
+    )
+    seconds = time.perf_counter() - started
+    everything = torch.arange(len(test_labels))
+    logits = evaluate(network, test, everything, device=workplace.device, precision="fp32")
+    state = network.tuned_state() if number == 0 else {}
+    return Retraining(
+        score=objective.score(logits, test_labels, subset=contender.subset),
+        logits=logits,
+        tuned={name: value.cpu() for name, value in state.items()},
+        seconds=seconds,
     )

@@ -19,7 +19,7 @@ from layersearch.space import History, Subset
 from layersearch.strategies import Done
 from layersearch.strategies.protocol import Progress
 from tests.e2e.conftest import environment
-from tests.e2e.small import UNITS, Heard, Images, Net, images, search, trained, trials_of
+from tests.e2e.small import UNITS, Heard, Images, Net, images, search, trained
 
 X, Y = images()
 X_TEST, Y_TEST = images(24, seed=1)
@@ -268,19 +268,6 @@ def test_an_interrupted_search_says_so_and_the_next_call_ends_it_as_if_nothing_h
     assert resumed.score == undisturbed.score
     assert len(trained(resumed)) == len(set(trained(resumed)))
     assert heard.started_trials < len(trained(resumed))
-
-
-def test_interrupting_the_last_retraining_costs_only_the_retraining() -> None:
-    heard = _Interrupts("retrained on all")
-    with pytest.raises(KeyboardInterrupt):
-        search("last", observers=[heard])
-    assert "run the same command again" in heard.messages[-1]
-    before = trials_of(Path("runs/last"))
-    again = Heard()
-    result = search("last", observers=[again])
-    assert again.started_trials == 0
-    assert result.test["lp_ft"]["seeds"] == 1
-    assert trials_of(result.folder) == before
 
 
 SCRIPT = """
