@@ -1,7 +1,8 @@
 """Learning curves: the score after every epoch, pruned trials marked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -21,6 +22,7 @@ from layersearch.report.drawing import (
 )
 from layersearch.report.page.evidence import Evidence
 from layersearch.report.page.section import Picture, Section, Table
+from layersearch.report.page.trials import reason
 from layersearch.report.wording import plural
 from layersearch.space.records import TrialRecord, TrialState
 
@@ -45,11 +47,11 @@ class Curve:
 
 def curves_section(evidence: Evidence) -> Section | None:
     """None where no trial reported more than one epoch."""
-    every = [c for r in evidence.history if (c := curve_of(r, evidence)) is not None]
-    if not any(len(curve.epochs) > 1 for curve in every):
+    every = [r for r in evidence.history if is_reported(r, evidence)]
+    if not any(len(curve.epochs) > 1 for curve in _curves(every, evidence)):
         return None
-    drawn = selected(every, evidence)
-    stopped = [curve for curve in every if curve.pruned]
+    drawn = list(_curves(selected(every, evidence), evidence))
+    stopped = [record for record in every if record.state is TrialState.PRUNED]
     number = plural(len(every), "trial")
     lead = [f"{number} with a learning curve, {len(stopped) or 'none'} of them pruned."]
     if len(drawn) < len(every):
@@ -79,22 +81,29 @@ def curves_section(evidence: Evidence) -> Section | None:
     )
 
 
-def curve_of(record: TrialRecord, evidence: Evidence) -> Curve | None:
-    """The curve of a trial; None where it reported nothing."""
+def is_reported(record: TrialRecord, evidence: Evidence) -> bool:
+    """Whether a trial has a curve of its own: not one whose score was known already."""
+    return "memo_of" not in record.attributes and any(
+        finite(score) for score in evidence.trials[record.number].curve.values()
+    )
+
+
+def _curves(records: Sequence[TrialRecord], evidence: Evidence) -> Iterator[Curve]:
+    return (curve_of(record, evidence) for record in records)
+
+
+def curve_of(record: TrialRecord, evidence: Evidence) -> Curve:
+    """The curve of a trial that reported something."""
     steps = evidence.trials[record.number].curve
-    if not steps or "memo_of" in record.attributes:
-        return None
     epochs = epochs_of(record, evidence)
     by_epoch: dict[int, list[float]] = {}
     for step, score in sorted(steps.items()):
         if finite(score):
             by_epoch.setdefault(step % epochs if epochs else step, []).append(score)
-    if not by_epoch:
-        return None
     return Curve(
         record=record,
         epochs=tuple(epoch + 1.0 for epoch in sorted(by_epoch)),
-        scores=tuple(float(np.mean(by_epoch[epoch])) for epoch in sorted(by_epoch)),
+        scores=tuple(fmean(by_epoch[epoch]) for epoch in sorted(by_epoch)),
     )
 
 
@@ -105,17 +114,17 @@ def epochs_of(record: TrialRecord, evidence: Evidence) -> int | None:
     return value if isinstance(value, int) and value > 0 else None
 
 
-def selected(curves: Sequence[Curve], evidence: Evidence) -> list[Curve]:
+def selected(records: Sequence[TrialRecord], evidence: Evidence) -> list[TrialRecord]:
     """At most `MOST_CURVES`: the best, then others evenly over the study."""
-    if len(curves) <= MOST_CURVES:
-        return list(curves)
+    if len(records) <= MOST_CURVES:
+        return list(records)
     best = {record.number for record in evidence.scored[: len(_BEST)]}
-    kept = [curve for curve in curves if curve.record.number in best]
-    others = [curve for curve in curves if curve.record.number not in best]
+    kept = [record for record in records if record.number in best]
+    others = [record for record in records if record.number not in best]
     places = np.linspace(0, len(others) - 1, MOST_CURVES - len(kept)).round().astype(int)
     return sorted(
         [*kept, *(others[place] for place in dict.fromkeys(places.tolist()))],
-        key=lambda curve: curve.record.number,
+        key=lambda record: record.number,
     )
 
 
@@ -169,29 +178,21 @@ def draw_curves(curves: Sequence[Curve], evidence: Evidence, width: float) -> Fi
     return figure
 
 
-def _pruned(stopped: Sequence[Curve], evidence: Evidence) -> Table:
+def _pruned(stopped: Sequence[TrialRecord], evidence: Evidence) -> Table:
     rows = [
         (
             str(curve.record.number),
             str(curve.record.subset),
-            str(
-                curve.record.attributes.get(
-                    "epochs", len(evidence.trials[curve.record.number].curve)
-                )
-            ),
+            str(len(evidence.trials[curve.record.number].curve)),
             evidence.scale.value(curve.scores[-1]),
-            str(curve.record.attributes.get("reason", "")),
+            reason(curve.record),
         )
-        for curve in stopped[-MOST_PRUNED:]
+        for curve in _curves(stopped[-MOST_PRUNED:], evidence)
     ]
-    which = (
-        "Pruned trials"
-        if len(stopped) <= MOST_PRUNED
-        else f"The last {MOST_PRUNED} of {len(stopped)} pruned trials"
-    )
+    few = len(stopped) <= MOST_PRUNED
     return Table(
-        caption=which,
-        head=("trial", "subset", "epochs", "last score", "why"),
+        caption="Pruned trials" if few else f"The last {MOST_PRUNED} of {len(stopped):,} pruned",
+        head=("trial", "subset", "validations", "last score", "why"),
         rows=rows,
         text=frozenset({1, 4}),
         folded=len(rows) > 5,

@@ -75,8 +75,8 @@ def importance_section(evidence: Evidence) -> Section | None:
 
 _NOTE = (
     "with − without: the mean score of the subsets that tune the unit less that of the others, "
-    "with its standard error. No search tries subsets evenly (greedy builds on what it chose), so this "
-    "describes what was tried; it is no cause and effect."
+    "with its standard error. No search tries subsets evenly (greedy builds on what it chose), so "
+    "this describes what was tried; it is no cause and effect."
 )
 
 
@@ -88,9 +88,9 @@ def best_count(scored: int) -> int:
 def unit_uses(evidence: Evidence) -> list[Use]:
     """Every unit, by depth."""
     scored = evidence.scored
+    subsets = [frozenset(r.subset or ()) for r in scored]
     tuned = {
-        unit.name: np.array([unit.name in (r.subset or ()) for r in scored])
-        for unit in evidence.units
+        unit.name: np.array([unit.name in subset for subset in subsets]) for unit in evidence.units
     }
     scores = np.array([float(r.score or 0.0) for r in scored])
     best = best_count(len(scored))
