@@ -1,13 +1,14 @@
 """Jobs without training, scored by a table; workers import this module and little else."""
 
 import itertools
+import json
 import os
 import signal
 import time
 from pathlib import Path
 from typing import Any
 
-from layersearch.errors import TrialStopped
+from layersearch.errors import SnapshotError, TrialOutOfMemory, TrialStopped
 from layersearch.space import Subset
 from layersearch.space.trial import Job, Proposal, Report, Reporter, TrialResult, WorkerPlace
 
@@ -102,3 +103,78 @@ def trained(log: Path) -> list[str]:
     if not log.exists():
         return []
     return [line.split(" ", 1)[1] for line in log.read_text().splitlines()]
+
+
+class Resumable:
+    """A job factory whose trials can be resumed: their state is what they have added up.
+
+    Every epoch that is trained adds a line 'pid subset epoch parts' to the file `log`.
+    """
+
+    def __init__(
+        self,
+        log: Path,
+        *,
+        epochs: int = 6,  # of two folds together
+        seconds: float = 0.0,  # an epoch
+        faults: dict[Subset, tuple[int, str]] | None = None,  # once: before which epoch, and what
+        fits: int = 1,  # parts that batches need for memory to take them; 0: never
+        padding: int = 0,  # bytes of a state
+    ) -> None:
+        self.log = log
+        self.epochs = epochs
+        self.seconds = seconds
+        self.faults = faults or {}
+        self.fits = fits
+        self.padding = padding
+
+    def __call__(self, place: WorkerPlace) -> Job:
+        return self.run
+
+    def run(self, proposal: Proposal, report: Reporter) -> TrialResult:
+        subset = proposal.subset
+        scores: list[float] = []
+        if proposal.snapshot is not None:
+            kept = json.loads(proposal.snapshot)
+            if kept["subset"] != str(subset):
+                raise SnapshotError("of another trial")
+            for score in kept["scores"]:
+                scores.append(score)
+                report(self._said(proposal, scores, replayed=True))
+        for epoch in range(len(scores), self.epochs):
+            self._strike(subset, epoch)
+            if not 0 < self.fits <= proposal.batch_parts:
+                raise TrialOutOfMemory("out of memory", splittable=proposal.batch_parts < 8)
+            time.sleep(self.seconds)
+            with self.log.open("a") as file:
+                file.write(f"{os.getpid()} {subset} {epoch} {proposal.batch_parts}\n")
+            scores.append(truth(subset) * (epoch + 1) / self.epochs)
+            report(self._said(proposal, scores))
+        return TrialResult(values=(scores[-1],), stderr=0.01, fold_scores=(scores[-1],))
+
+    def _strike(self, subset: Subset, epoch: int) -> None:
+        when, fault = self.faults.get(subset, (-1, ""))
+        struck = self.log.with_name(f"struck-{len(subset)}-{subset}")
+        if when == epoch and not struck.exists():
+            struck.touch()
+            break_down(fault)
+
+    def _said(self, proposal: Proposal, scores: list[float], *, replayed: bool = False) -> Report:
+        epoch = len(scores) - 1
+        kept = {"subset": str(proposal.subset), "scores": scores, "padding": "x" * self.padding}
+        return Report(
+            fold=int(epoch >= self.epochs // 2),
+            epoch=epoch % (self.epochs // 2),
+            score=scores[-1],
+            step=epoch,
+            epochs_done=epoch + 1,
+            epochs_total=self.epochs,
+            replayed=replayed,
+            snapshot=lambda: json.dumps(kept).encode(),
+        )
+
+
+def epochs_trained(log: Path) -> list[str]:
+    """'subset epoch' of every epoch that was trained, in order."""
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [line.split(" ", 1)[1].rsplit(" ", 1)[0] for line in lines]
