@@ -63,6 +63,7 @@ _FIELDS = {  # where the annotation cannot say what the validator takes
     "recipe.channels_last": "`true` \\| `false` \\| `auto`",
     "data.holdout": "count, share or `given`",
     "execution.device": "text, or list of texts",
+    "execution.scheduler": "text, or `{name, option: value}`",
     "execution.budget": "mapping, or text such as `2h 200epochs`",
     "strategy.pruner": "text, or `{name, options}`",
 }

@@ -278,12 +278,12 @@ def worker_devices(config: SearchConfig) -> list[str]:
     section = config.execution
     devices = _devices(section.device)
     room = len(devices) * section.workers_per_device
-    if devices[0] != "cpu" and section.workers > room:
+    if devices[0] != "cpu" and section.local_workers > room:
         raise ConfigError(
             [
                 Problem(
                     where="execution.workers",
-                    what=f"{len(devices)} GPUs take {room} workers, got {section.workers}",
+                    what=f"{len(devices)} GPUs take {room} workers, got {section.local_workers}",
                     remedy="raise execution.workers_per_device for several workers a GPU",
                 )
             ]

@@ -11,7 +11,6 @@ import torch
 from layersearch.build.components import (
     Components,
     build_components,
-    worker_devices,
 )
 from layersearch.build.conclusion import Trials, conclude
 from layersearch.build.given import NOTHING_GIVEN, Given
@@ -23,18 +22,15 @@ from layersearch.build.reporting import (
     write_report,
 )
 from layersearch.build.result import Result
+from layersearch.build.running import driver_devices, run_trials
 from layersearch.config import SearchConfig
-from layersearch.errors import ConfigError, Problem
 from layersearch.execution import (
     Budgets,
     Observer,
-    local_pool,
     make_places,
 )
-from layersearch.execution import run_search as run_trials
 from layersearch.execution.checkpoints import Checkpoints
 from layersearch.execution.observer import Observers
-from layersearch.strategies.optuna_adapter import claimed, recipe_numbers
 from layersearch.study import OpenStudy, keep_plan, open_study
 from layersearch.study.attributes import canonical
 from layersearch.study.lease import seconds_driven
@@ -83,19 +79,9 @@ def run_to_end(
     Raises:
         LayersearchError: as `run_search`.
     """
-    if config.execution.runner != "local":
-        raise ConfigError(
-            [
-                Problem(
-                    where="execution.runner",
-                    what=f"must be local in this version, got {config.execution.runner}",
-                    remedy="use execution.workers for several processes of this machine",
-                )
-            ]
-        )
     # Our own progress says what Optuna's log would.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    devices = worker_devices(config)
+    devices = driver_devices(config)
     for device in dict.fromkeys(devices):
         resolve_precision(config.recipe.precision, torch.device(device))
     parts = build_components(config, given)
@@ -122,26 +108,15 @@ def run_to_end(
         keep_plan(opened.study, plan_of(config))
         describe_search(opened.study, parts)
         factory = JobFactory(parts.materials)
-        pool = local_pool(
-            config.execution.workers,
-            devices=devices,
-            threads=config.execution.threads,
-            trial_timeout=config.execution.trial_timeout,
-            log_directory=study_folder(config),
-        )
         run = run_trials(
+            config,
+            parts,
             opened,
-            factory,
-            pool=pool,
-            claimed=claimed,
-            recipe=recipe_numbers,
-            costs=parts.space.costs,
-            # Subsets to try first may lie outside the bounds, never over a limit.
-            why_not=parts.space.why_over,
+            factory=factory,
             budgets=build_budgets(config, parts),
-            max_failures=config.execution.max_failures,
-            smaller_batches=config.execution.out_of_memory == "smaller_batch",
             checkpoints=build_checkpoints(config, parts),
+            devices=devices,
+            folder=study_folder(config),
             observers=observers,
         )
         seconds = _seconds(opened, since=started)

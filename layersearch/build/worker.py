@@ -17,7 +17,7 @@ import torch
 from layersearch.build.components import build_components, worker_devices
 from layersearch.build.given import NOTHING_GIVEN, Given
 from layersearch.build.proposing import build_proposing
-from layersearch.build.search import build_budgets, plan_of, study_folder
+from layersearch.build.search import build_budgets, build_checkpoints, plan_of, study_folder
 from layersearch.config import SearchConfig
 from layersearch.errors import ConfigError, Problem
 from layersearch.execution import Ending, Observer, SearchRun, local_pool
@@ -100,7 +100,7 @@ def run_worker(
                 opened,
                 JobFactory(parts.materials),
                 pool=local_pool(
-                    config.execution.workers,
+                    config.execution.local_workers,
                     devices=devices,
                     threads=config.execution.threads,
                     trial_timeout=config.execution.trial_timeout,
@@ -112,6 +112,8 @@ def run_worker(
                 why_not=parts.space.why_over,
                 budgets=build_budgets(config, parts),
                 max_failures=config.execution.max_failures,
+                smaller_batches=config.execution.out_of_memory == "smaller_batch",
+                checkpoints=build_checkpoints(config, parts),
                 waits=False,
                 observers=observers,
             )

@@ -14,8 +14,17 @@ SHORT = {
     ),
     "--trials": ("strategy.trials", "N", "end after so many trials"),
     "--workers": ("execution.workers", "N", "train so many subsets at once"),
-    "--runner": ("execution.runner", "NAME", "who trains: local"),
-    "--address": ("execution.address", "ADDRESS", "of a Ray cluster, for --runner ray"),
+    "--runner": ("execution.runner", "NAME", "who trains: local, ray"),
+    "--address": (
+        "execution.address",
+        "ADDRESS",
+        "of a Ray cluster, for --runner ray: auto or host:port",
+    ),
+    "--scheduler": (
+        "execution.scheduler",
+        "NAME",
+        "for --runner ray: asha, hyperband or median end hopeless trials early",
+    ),
 }
 _TEXTS = ("strategy.name", "execution.runner", "execution.address")
 

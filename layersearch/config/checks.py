@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from layersearch.config.execution import SCHEDULERS, ExecutionConfig
 from layersearch.config.problems import did_you_mean
 from layersearch.config.recipe import SEARCHABLE
 from layersearch.config.search import SearchConfig
@@ -209,15 +210,87 @@ def _strategy(config: SearchConfig) -> Iterator[Problem]:
 def _execution(config: SearchConfig) -> Iterator[Problem]:
     execution = config.execution
     if execution.runner == "ray":
-        yield _say("execution.runner", "'ray' is not in this version", "use 'local'")
+        yield from _ray(config)
     elif execution.address is not None:
         yield _say(
             "execution.address",
             f"is the address of a Ray cluster, and the runner is '{execution.runner}'",
-            "leave it out",
+            "leave it out, or use --runner ray",
         )
+    if execution.runner == "local":
+        yield from _not_local(execution)
     if config.study.storage == "":
         yield _say("study.storage", "must not be empty", "leave it out for SQLite")
+
+
+def _ray(config: SearchConfig) -> Iterator[Problem]:
+    execution, scheduler = config.execution, config.execution.scheduler
+    if execution.address is not None and "://" in execution.address:
+        yield _say(
+            "execution.address",
+            f"must be auto or host:port, got {execution.address!r}",
+            "run the search on a node of the cluster, or join this machine to it (ray start)",
+        )
+    if any(":" in device for device in execution.device):
+        yield _say(
+            "execution.device",
+            f"Ray gives each trial its GPUs, got {', '.join(execution.device)}",
+            "set execution.gpus_per_trial",
+        )
+    if scheduler is None:
+        return
+    if config.strategy.pruner is not None and scheduler.name != "fifo":
+        yield _say(
+            "execution.scheduler",
+            f"'{scheduler.name}' and strategy.pruner would both end trials",
+            "keep one",
+        )
+    if len(config.objective.metric) > 1 and scheduler.name != "fifo":
+        yield _say(
+            "execution.scheduler",
+            "trials with several values cannot be compared, and there are "
+            f"{len(config.objective.metric)} metrics",
+            "leave it out",
+        )
+    if is_object_name(scheduler.name):
+        return
+    known = SCHEDULERS.get(scheduler.name)
+    if known is None:
+        yield _say(
+            "execution.scheduler",
+            f"must be one of {', '.join(SCHEDULERS)} or 'package.module:callable', "
+            f"got {scheduler.name!r}",
+            did_you_mean(scheduler.name, SCHEDULERS),
+        )
+        return
+    for name in scheduler.options:
+        if name not in known:
+            yield _say(
+                f"execution.scheduler.{name}",
+                f"is not an option of '{scheduler.name}'",
+                did_you_mean(name, known) or f"its options are {', '.join(known) or 'none'}",
+            )
+
+
+def _not_local(execution: ExecutionConfig) -> Iterator[Problem]:
+    if execution.scheduler is not None:
+        yield _say(
+            "execution.scheduler",
+            "is of Ray Tune, and the runner is 'local'",
+            "use strategy.pruner to end trials early, or --runner ray",
+        )
+    ours = {
+        "gpus_per_trial": "execution.workers_per_device",
+        "cpus_per_trial": "execution.threads",
+        "storage_path": "",
+    }
+    for name, instead in ours.items():
+        if getattr(execution, name) != ExecutionConfig.model_fields[name].default:
+            yield _say(
+                f"execution.{name}",
+                "is for Ray, and the runner is 'local'",
+                f"set {instead} instead" if instead else "leave it out",
+            )
 
 
 def _paths(config: SearchConfig) -> Iterator[Problem]:

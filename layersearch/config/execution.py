@@ -1,12 +1,14 @@
 """Where a search runs and what is kept: the sections `execution`, `study` and `final`."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from layersearch.config.values import (
     Bytes,
+    Options,
     Seconds,
     Section,
     listed,
@@ -15,6 +17,13 @@ from layersearch.config.values import (
     wrong,
 )
 
+# Ray Tune's schedulers, and the options that are not set by the search itself.
+SCHEDULERS: Mapping[str, tuple[str, ...]] = {
+    "fifo": (),
+    "asha": ("grace_period", "reduction_factor", "brackets", "max_t", "stop_last_trials"),
+    "hyperband": ("reduction_factor", "max_t", "stop_last_trials"),
+    "median": ("grace_period", "min_samples_required", "min_time_slice", "hard_stop"),
+}
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 _STUDY_NAME = re.compile(r"\w[\w .+=@-]{0,99}")  # it becomes a folder: no way out of it
 
@@ -80,18 +89,48 @@ class CacheConfig(Section):
     directory: str | None = None  # of these files; null: in the study's folder
 
 
-class ExecutionConfig(Section):
-    """Who trains: worker processes, devices, bounds."""
+class SchedulerConfig(Section):
+    """Which of Ray Tune's schedulers ends hopeless trials early; its clock is a trial's epochs."""
 
-    runner: Literal["local", "ray"] = "local"  # who trains; local in this version
-    workers: Annotated[int, Field(ge=1)] = 1  # subsets trained at once, a process each
-    threads: Annotated[int, Field(ge=1)] | None = None  # a worker; null: the cores are divided
+    name: Annotated[str, Field(min_length=1)]  # or 'package.module:callable'
+    # Its own: grace_period, reduction_factor, brackets, max_t, min_samples_required …
+    options: Options = Field(default_factory=dict)
+
+
+def _scheduler(value: object) -> object:
+    """'asha' as {name: asha}; {name: asha, grace_period: 2} with its options by themselves."""
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, Mapping) and "options" not in value:
+        options = {key: value[key] for key in value if key != "name"}
+        return {**{key: value[key] for key in value if key == "name"}, "options": options}
+    return value
+
+
+class ExecutionConfig(Section):
+    """Who trains: worker processes of this machine or a Ray cluster, devices, bounds."""
+
+    # local: processes of this machine; ray: Ray Tune, on this machine or the cluster at `address`
+    runner: Literal["local", "ray"] = "local"
+    # Subsets trained at once, a process each; null: 1, and under Ray as many as there is room for.
+    workers: Annotated[int, Field(ge=1)] | None = None
+    # A worker's CPU threads; null: the cores are divided, under Ray cpus_per_trial.
+    threads: Annotated[int, Field(ge=1)] | None = None
     # auto (all GPUs, else the CPU), cpu, cuda, cuda:0, 'cuda:0,1', or mps
     device: Annotated[
         tuple[str, ...], BeforeValidator(_devices), AfterValidator(_known_devices)
     ] = ("auto",)
     workers_per_device: Annotated[int, Field(ge=1)] = 1  # the most that share a GPU
-    address: str | None = None  # of a Ray cluster
+    # Of a Ray cluster: auto, or host:port; null: RAY_ADDRESS, else a Ray started for the search.
+    address: str | None = None
+    cpus_per_trial: Annotated[float, Field(gt=0)] = 1.0  # under Ray; parts are allowed
+    # Under Ray; parts are allowed. null: one, divided by workers_per_device, if there are any.
+    gpus_per_trial: Annotated[float, Field(ge=0)] | None = None
+    # Under Ray: fifo, asha, hyperband or median; a mapping sets options beside the name. null: fifo
+    scheduler: Annotated[SchedulerConfig, BeforeValidator(_scheduler)] | None = None
+    # Under Ray, for trials that a scheduler pauses: a folder that all nodes share, or s3://…
+    storage_path: str | None = None
+    resource_timeout: Seconds = 600.0  # under Ray, while no node has what a trial takes
     # What the search may use in all, over all workers and runs.
     budget: Annotated[BudgetConfig, BeforeValidator(_budget)] = BudgetConfig()
     trial_timeout: Seconds | None = None  # without a report, then the worker is replaced
@@ -103,6 +142,11 @@ class ExecutionConfig(Section):
     # samples at a time: batches stay as they are, their gradients are summed up.
     out_of_memory: Literal["fail", "smaller_batch"] = "smaller_batch"
     cache: CacheConfig = CacheConfig()
+
+    @property
+    def local_workers(self) -> int:
+        """Worker processes of this machine."""
+        return self.workers or 1
 
 
 def _study_name(name: str) -> str:

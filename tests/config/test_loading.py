@@ -149,7 +149,7 @@ def test_the_same_report_comes_from_overrides() -> None:
         ("strategy", {"trials": 0}, "strategy.trials", "must be at least 1, got 0"),
         ("strategy", {"pruner": "medain"}, "strategy.pruner", "did you mean 'median'?"),
         ("strategy", {"enqueue": [[]]}, "strategy.enqueue[0]", "is empty"),
-        ("execution", {"runner": "ray"}, "execution.runner", "not in this version; use 'local'"),
+        ("execution", {"scheduler": "asha"}, "execution.scheduler", "use strategy.pruner"),
         ("execution", {"address": "auto"}, "execution.address", "of a Ray cluster"),
         ("execution", {"workers": 0}, "execution.workers", "must be at least 1, got 0"),
         ("execution", {"device": "cuda:0,0"}, "execution.device", "names a device twice"),

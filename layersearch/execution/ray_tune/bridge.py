@@ -26,11 +26,12 @@ from layersearch.execution.messages import (
 from layersearch.execution.proposals import Ask, End
 from layersearch.execution.ray_tune.trainable import (
     NUMBER,
+    PARTS,
     RECIPE,
     SAID,
     SUBSET,
     TERMS,
-    WorkerHangs,
+    WorkerSpent,
     why_hangs,
 )
 from layersearch.execution.session import Session
@@ -38,6 +39,7 @@ from layersearch.space.trial import Report
 
 _log = logging.getLogger(__name__)
 _ASK = 0.5  # seconds between two looks at what other drivers did
+_TELLING = ("died", "exit", "unavailable", "memory")  # words in what Ray says of a death
 _RESTARTS = 3  # workers a slot that may die one after another, no trial finishing in between
 
 
@@ -138,6 +140,7 @@ class Bridge:
                 NUMBER: proposal.number,
                 SUBSET: list(proposal.subset.names),
                 RECIPE: dict(proposal.recipe),
+                PARTS: proposal.batch_parts,
                 TERMS: making.terms,
             },
             trial_id=f"trial-{proposal.number}",
@@ -201,13 +204,13 @@ class Bridge:
         error = trial.get_pickled_error()
         cause = error.cause if isinstance(error, RayTaskError) else error
         silent = time.monotonic() - self._heard[number]
-        if isinstance(cause, WorkerHangs):
-            self._ended(number, Failed(number=number, reason=str(cause)))
+        if isinstance(cause, WorkerSpent):
+            self._ended(number, cause.event)
         elif isinstance(error, RayActorError):
             if self._timeout is not None and silent > self._timeout:
                 self._ended(number, Failed(number=number, reason=why_hangs(self._timeout)))
                 return
-            self._ended(number, Lost(number=number, reason=_why_dead(error)))
+            self._ended(number, _lost(number, error))
         else:
             reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
             self._ended(number, Failed(number=number, reason=reason, traceback=str(error)))
@@ -325,9 +328,10 @@ class Recorder(Callback):
         self._bridge.lost(trial)
 
 
-def _why_dead(error: RayActorError) -> str:
+def _lost(number: int, error: RayActorError) -> Lost:
     """A worker's death in words."""
     text = str(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    known = [line for line in lines if "died" in line or "exit" in line or "unavailable" in line]
-    return f"its worker died ({'; '.join(dict.fromkeys(known[:3])) or lines[0]})"
+    known = [line for line in lines if any(word in line for word in _TELLING)]
+    reason = f"its worker died ({'; '.join(dict.fromkeys(known[:3])) or lines[0]})"
+    return Lost(number=number, reason=reason, out_of_memory="memory" in text and "low" in text)

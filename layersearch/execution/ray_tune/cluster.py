@@ -8,16 +8,18 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from layersearch.errors import SearchError
 from layersearch.execution.ray_tune.options import ClusterOptions
 
 _LOOK = 2.0  # seconds between two looks at the nodes
+_CLEAN = 30.0  # seconds that nodes have to clean up
 _TINY = 1e-6  # against rounding: a third of a GPU fits three times
 
 
@@ -92,6 +94,20 @@ class Cluster:
             return f"a trial takes {asked}, and no node has so much: there is {self.describe()}"
         free_words = _words({name: free.get(name, 0.0) for name in ("CPU", "GPU")})
         return f"a trial takes {asked}; of {self.describe()}, {free_words} are free"
+
+    def clean(self, function: Callable[[], object]) -> None:
+        """Calls a function once on every node, if the cluster outlives the search."""
+        if self.started:
+            return
+        task = ray.remote(num_cpus=0)(function)
+        calls = [
+            task.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ).remote()
+            for node in ray.nodes()
+            if node["Alive"]
+        ]
+        ray.wait(calls, num_returns=len(calls), timeout=_CLEAN)
 
     # --- Connecting -------------------------------------------------------------------------------
 

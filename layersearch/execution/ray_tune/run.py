@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ray
@@ -22,6 +22,8 @@ from ray.tune.experiment import Experiment
 from ray.tune.schedulers import FIFOScheduler
 
 from layersearch.errors import SearchError
+from layersearch.execution.checkpoints import Checkpoints
+from layersearch.execution.desk import NO_CHECKPOINTS
 from layersearch.execution.ray_tune.bridge import Bridge, Making, Recorder, StudySearch
 from layersearch.execution.ray_tune.cluster import Cluster, environment
 from layersearch.execution.ray_tune.options import ClusterOptions, SchedulerOptions
@@ -51,6 +53,8 @@ def run_ray_search(
     *,
     cluster: ClusterOptions,
     scheduler: SchedulerOptions = FIFO,
+    at_end: Callable[[], object] | None = None,
+    checkpoints: Checkpoints = NO_CHECKPOINTS,
     **options: Any,
 ) -> SearchRun:
     """Runs trials until the strategy is done, a budget is used up, or the user interrupts.
@@ -60,6 +64,8 @@ def run_ray_search(
         job_factory: as of `run_search`; called once in each worker.
         cluster: where trials run, and what each takes.
         scheduler: ends hopeless trials early. FIFO: none does, but the study's own pruner.
+        at_end: called once on every node of a cluster that was joined, when the workers have ended.
+        checkpoints: of trials; on several machines the folder of the study must be shared.
         **options: as of `run_search`: planner, claimed, recipe, costs, why_not, budgets …
 
     Raises:
@@ -69,7 +75,7 @@ def run_ray_search(
         StudyError: another driver took the study, because this one seemed dead.
         KeyboardInterrupt: the user interrupted twice.
     """
-    session = Session(opened, **options)
+    session = Session(opened, checkpoints=checkpoints, **options)
     if scheduler != FIFO and len(opened.study.directions) > 1:
         raise SearchError("execution.scheduler: trials with several values cannot be compared")
     made, pauses = make_scheduler(
@@ -79,7 +85,12 @@ def run_ray_search(
     )
     with Cluster(cluster) as joined:
         session.audience.message(f"Ray: {joined.describe()}")
-        return _Driver(session, joined, cluster, made, pauses=pauses).run(job_factory)
+        try:
+            driver = _Driver(session, joined, cluster, made, pauses=pauses)
+            return driver.run(checkpoints.wrap(job_factory))
+        finally:
+            if at_end is not None:
+                joined.clean(at_end)
 
 
 class _Driver:

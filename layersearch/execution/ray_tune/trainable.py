@@ -10,7 +10,7 @@ import os
 import pickle
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from layersearch.execution.ray_tune.trial_thread import Said, TrialThread
 from layersearch.space.subset import Subset
 from layersearch.space.trial import Job, Proposal, Report, WorkerPlace
 
-NUMBER, SUBSET, RECIPE, TERMS = "number", "subset", "recipe", "terms"  # of a trial's config
+# Of a trial's config.
+NUMBER, SUBSET, RECIPE, PARTS, TERMS = "number", "subset", "recipe", "batch_parts", "terms"
 SAID = "said"  # of a result
 SNAPSHOT = "trial.snapshot"  # the file in a checkpoint; the step it was made at is beside it
 STEP = "trial.step"
@@ -46,8 +47,16 @@ class Terms:
     ahead: bool  # whether trials go on without waiting for an answer to each report
 
 
-class WorkerHangs(Exception):
-    """A trial said nothing for `execution.trial_timeout`; its worker is not used again."""
+class WorkerSpent(Exception):
+    """A trial failed so that its worker cannot be used again: it hangs, or has no memory left.
+
+    Args:
+        event: how the trial ended.
+    """
+
+    def __init__(self, event: Failed) -> None:
+        super().__init__(event)
+        self.event = event
 
 
 class TrialActor(Trainable):
@@ -61,6 +70,7 @@ class TrialActor(Trainable):
         self._proposal: Proposal
         self._after: int | None = None  # the step of the last report that was passed on
         self._hangs = False
+        self._spent: Failed | None = None
         super().__init__(config, **arguments)
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -72,8 +82,10 @@ class TrialActor(Trainable):
         """The trial's next reports, and its end.
 
         Raises:
-            WorkerHangs: there were none in time.
+            WorkerSpent: it was the end of this worker, too.
         """
+        if self._spent is not None:
+            raise WorkerSpent(self._spent)
         if self._job is None:
             unready = self._make_job()
             if unready is not None:
@@ -90,7 +102,13 @@ class TrialActor(Trainable):
                 said = self._thread.next(timeout=timeout)
         except TimeoutError:
             self._hangs = True
-            raise WorkerHangs(why_hangs(timeout)) from None
+            said = [Failed(number=self._proposal.number, reason=why_hangs(timeout))]
+        last = said[-1]
+        if isinstance(last, Failed) and (self._hangs or last.out_of_memory):
+            self._spent = last
+            if len(said) == 1:
+                raise WorkerSpent(last)
+            said = said[:-1]
         return self._result(said)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -124,12 +142,7 @@ class TrialActor(Trainable):
         self._after = int(step) if step else None
         file = folder / SNAPSHOT
         state = file.read_bytes() if file.exists() else None
-        self._proposal = Proposal(
-            number=self._proposal.number,
-            subset=self._proposal.subset,
-            recipe=self._proposal.recipe,
-            snapshot=state,
-        )
+        self._proposal = replace(self._proposal, snapshot=state)
 
     def cleanup(self) -> None:
         """Ends what still runs."""
@@ -138,7 +151,10 @@ class TrialActor(Trainable):
 
     def _begin(self, config: Mapping[str, Any]) -> None:
         self._proposal = Proposal(
-            number=config[NUMBER], subset=Subset(config[SUBSET]), recipe=config[RECIPE]
+            number=config[NUMBER],
+            subset=Subset(config[SUBSET]),
+            recipe=config[RECIPE],
+            batch_parts=config[PARTS],
         )
         self._after = None
         self.config: dict[str, Any] = {}  # each result would carry it
