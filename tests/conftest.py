@@ -55,3 +55,14 @@ def postgres() -> Iterator[PostgresServer]:
 def postgres_url(postgres: PostgresServer) -> str:
     """An empty database of a running PostgreSQL server."""
     return postgres.url(postgres.new_database())
+
+
+@pytest.fixture(params=["sqlite", "journal", pytest.param("postgres", marks=pytest.mark.cluster)])
+def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty storage of each kind that processes share."""
+    if request.param == "postgres":
+        url: str = request.getfixturevalue("postgres_url")
+        return url
+    if request.param == "journal":
+        return f"journal://{tmp_path}/study.log"
+    return f"sqlite:///{tmp_path}/study.db"

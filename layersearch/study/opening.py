@@ -35,7 +35,7 @@ class OpenStudy:
     """A study that this process may drive; a context manager that lets go of it at the end."""
 
     def __init__(
-        self, *, study: optuna.Study, storage: BaseStorage, url: str, lease: Lease
+        self, *, study: optuna.Study, storage: ResilientStorage, url: str, lease: Lease
     ) -> None:
         self.study = study
         self.storage = storage
@@ -74,6 +74,7 @@ class OpenStudy:
                 self._orphans.fail_own()
         with contextlib.suppress(StudyError):
             self.lease.release()
+        self.storage.close()
 
     def __enter__(self) -> Self:
         return self

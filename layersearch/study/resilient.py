@@ -7,6 +7,7 @@ they are repeated.
 
 import copy
 import secrets
+import weakref
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -34,13 +35,22 @@ class ResilientStorage(BaseStorage):
         backend: as `optuna.storages.get_storage` gives it.
         patience: how long to try.
         guard: ends connections that hang, if there is one.
+        dispose: lets go of connections; called by `close`, and when nobody has the storage any
+            more.
     """
 
     def __init__(
-        self, backend: BaseStorage, patience: Patience, *, guard: StallGuard | None = None
+        self,
+        backend: BaseStorage,
+        patience: Patience,
+        *,
+        guard: StallGuard | None = None,
+        dispose: Callable[[], None] = lambda: None,
     ) -> None:
         self._backend = backend
         self._guard = guard
+        self._dispose = dispose
+        weakref.finalize(self, dispose)
         self.patience = patience
         self.driver = ""  # token of the driver that new trials belong to
 
@@ -49,6 +59,10 @@ class ResilientStorage(BaseStorage):
         """While it is entered, this thread tries everything once."""
         with self.patience.without_waiting():
             yield
+
+    def close(self) -> None:
+        """Closes the connections that nobody uses; whoever comes after opens others."""
+        self._dispose()
 
     def _try(self, attempt: Callable[[bool], Found]) -> Found:
         if self._guard is None:

@@ -4,6 +4,7 @@ Passwords never reach a message: storages are named by `masked`.
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -110,17 +111,26 @@ def open_storage(url: str, *, timeout: float = STORAGE_TIMEOUT, say: Say = log) 
         path=Path(parsed.database) if sqlite and parsed.database else None,
         advice=_ADVICE if sqlite else "",
     )
-    return resilient(open_database(parsed, patience), patience)
+    database = open_database(parsed, patience)
+    return resilient(database, patience, dispose=database.engine.dispose)
 
 
-def resilient(storage: BaseStorage, patience: Patience) -> ResilientStorage:
-    """Any Optuna storage, tried again when it fails of something that passes."""
+def resilient(
+    storage: BaseStorage, patience: Patience, *, dispose: Callable[[], None] = lambda: None
+) -> ResilientStorage:
+    """Any Optuna storage, tried again when it fails of something that passes.
+
+    Args:
+        storage: not wrapped by Optuna's cache yet.
+        patience: how long to try.
+        dispose: closes connections that are not used any more.
+    """
     guard = None
     if isinstance(storage, RDBStorage):
         watch(storage.engine)
         if is_guarded(storage):
             guard = StallGuard(storage.engine, within=min(ANSWER_WITHIN, patience.timeout))
-    return ResilientStorage(get_storage(storage), patience, guard=guard)
+    return ResilientStorage(get_storage(storage), patience, guard=guard, dispose=dispose)
 
 
 def _open_journal(path: Path, patience: Patience) -> ResilientStorage:
