@@ -9,6 +9,7 @@ or a crash leaves the previous one. A damaged file, or that of another trial, is
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import time
@@ -95,8 +96,15 @@ class Checkpoints:
             self.directory.rmdir()
 
     def wrap(self, factory: JobFactory) -> JobFactory:
-        """The factory, its jobs kept and resumed."""
-        return factory if self.directory is None else _Factory(factory, self)
+        """The factory, its jobs kept and resumed; for the driver, which makes the folder.
+
+        Workers do not: on a machine that does not share the folder nothing is to be written.
+        """
+        if self.directory is None:
+            return factory
+        with contextlib.suppress(OSError):
+            self.directory.mkdir(parents=True, exist_ok=True)
+        return _Factory(factory, self)
 
     def _identity(self, proposal: Proposal) -> bytes:
         parts = [self._key, list(proposal.subset.names), dict(proposal.recipe)]
@@ -178,6 +186,9 @@ class _Keeper:
         began = time.monotonic()
         trouble = ""
         try:
+            directory = self._checkpoints.directory
+            if directory is None or not directory.is_dir():
+                raise FileNotFoundError(errno.ENOENT, "there is no such folder on this machine")
             self._checkpoints.write(self._proposal, snapshot())
         except Exception as error:  # noqa: BLE001 - a trial is worth more than its checkpoint
             text = error.strerror if isinstance(error, OSError) else repr(error)
