@@ -89,6 +89,7 @@ def build_components(config: SearchConfig, given: Given) -> Components:
             disk_bytes=cache.disk,
         ),
         cache_directory=Path(cache.directory) if cache.directory else folder / "features",
+        chain=chain,
         cache_key=_key([fingerprint["backbone"], data.train.digest, _plain(augmentation), units,
                         config.seed]),
     )  # fmt: skip

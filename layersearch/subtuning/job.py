@@ -48,6 +48,11 @@ class Materials:
     cache: Budget = field(default_factory=Budget)
     cache_directory: Path | None = None  # for feature files that the workers of a node share
     cache_key: str = ""  # changes whenever features would
+    chain: Chain | None = field(default=None, repr=False)  # cut already; stays in this process
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process cuts the backbone on its own device; the stages are large to send.
+        return {**vars(self), "chain": None}
 
 
 class JobFactory:
@@ -163,6 +168,8 @@ def frozen_chain(materials: Materials, device: torch.device) -> Chain:
         network = network.to(memory_format=torch.channels_last)
     network.requires_grad_(False)
     network.eval()
+    if materials.chain is not None and materials.chain.network is network and device.type == "cpu":
+        return materials.chain  # its stages share the network's parameters, moved with them
     return build_chain(replace(materials.backbone, network=network), **materials.units)
 
 
