@@ -134,12 +134,13 @@ class _Job:
     def __init__(self, job: Job, checkpoints: Checkpoints) -> None:
         self._job = job
         self._checkpoints = checkpoints
+        self._pace = _Pace(checkpoints.every)
 
     def __call__(self, proposal: Proposal, report: Reporter) -> TrialResult:
         if proposal.snapshot is not None:
-            return self._job(proposal, _Keeper(proposal, self._checkpoints, report))
+            return self._job(proposal, self._keeper(proposal, report))
         state, why_not = self._checkpoints.read(proposal)
-        keeper = _Keeper(proposal, self._checkpoints, report, note=why_not)
+        keeper = self._keeper(proposal, report, note=why_not)
         try:
             return self._job(replace(proposal, snapshot=state), keeper)
         except SnapshotError as error:
@@ -147,20 +148,42 @@ class _Job:
                 raise
             path = self._checkpoints.path(proposal)
             note = f"{path}: is not used ({error}); the trial starts over"
-            return self._job(proposal, _Keeper(proposal, self._checkpoints, report, note=note))
+            return self._job(proposal, self._keeper(proposal, report, note=note))
+
+    def _keeper(self, proposal: Proposal, report: Reporter, *, note: str = "") -> "_Keeper":
+        return _Keeper(proposal, self._checkpoints, report, pace=self._pace, note=note)
+
+
+class _Pace:
+    """How long it is from one checkpoint to the next, by what the last one took."""
+
+    def __init__(self, every: float) -> None:
+        self._every = every
+        self.took = 0.0  # seconds
+
+    @property
+    def pause(self) -> float:
+        return max(self._every, self.took / _SHARE) if self._every else 0.0
 
 
 class _Keeper:
     """A trial's reporter that writes a checkpoint now and then."""
 
     def __init__(
-        self, proposal: Proposal, checkpoints: Checkpoints, report: Reporter, *, note: str = ""
+        self,
+        proposal: Proposal,
+        checkpoints: Checkpoints,
+        report: Reporter,
+        *,
+        pace: _Pace,
+        note: str,
     ) -> None:
         self._proposal = proposal
         self._checkpoints = checkpoints
         self._report = report
         self._note = note
-        self._next = time.monotonic() + checkpoints.every
+        self._pace = pace
+        self._next = time.monotonic() + pace.pause
         self.reported = False
 
     def __call__(self, said: Report) -> None:
@@ -197,8 +220,8 @@ class _Keeper:
                 "go on, but one that is interrupted may start over"
             )
         now = time.monotonic()
-        every = self._checkpoints.every
-        self._next = now + (max(every, (now - began) / _SHARE) if every else 0.0)
+        self._pace.took = now - began
+        self._next = now + self._pace.pause
         return trouble
 
 

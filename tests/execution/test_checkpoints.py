@@ -291,7 +291,7 @@ def test_without_a_folder_nothing_is_kept(go, log, tmp_path):
     assert Counter(epochs_trained(log))[f"{A} 0"] == 2  # it started over
 
 
-def _written(monkeypatch, tmp_path, *, every, cost, epochs=100):
+def _written(monkeypatch, tmp_path, *, every, cost, epochs=100, trials=1):
     """Epochs of a second after which a checkpoint was written, each taking `cost` seconds."""
     now = [0.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
@@ -311,7 +311,8 @@ def _written(monkeypatch, tmp_path, *, every, cost, epochs=100):
                 written.append(epoch)
 
     resumable = kept.wrap(lambda place: job)(WorkerPlace(number=0))
-    resumable(Proposal(number=0, subset=A), lambda _: None)
+    for number in range(trials):
+        resumable(Proposal(number=number, subset=A), lambda _: None)
     return written
 
 
@@ -321,6 +322,11 @@ def test_checkpoints_are_no_more_frequent_than_asked(monkeypatch, tmp_path):
 
 def test_checkpoints_take_no_more_than_a_hundredth(monkeypatch, tmp_path):
     assert _written(monkeypatch, tmp_path, every=10.0, cost=0.5) == [9, 59]
+
+
+def test_a_worker_knows_from_its_last_trial_what_a_checkpoint_takes(monkeypatch, tmp_path):
+    written = _written(monkeypatch, tmp_path, every=10.0, cost=0.5, epochs=55, trials=2)
+    assert written == [9, 49]
 
 
 # --- Out of memory (case 12) ----------------------------------------------------------------------
