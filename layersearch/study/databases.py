@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from layersearch.errors import StudyError
 from layersearch.study.patience import Patience
+from layersearch.study.quick_database import QuickDatabase
 from layersearch.study.troubles import Kind, Trouble, one_line, trouble_of
 
 SQLITE_TIMEOUT = 5.0  # seconds that SQLite itself waits for a lock; then we wait, and say so
@@ -113,7 +114,7 @@ def _connect(url: URL, options: dict[str, Any], patience: Patience) -> RDBStorag
     for attempt in range(_ATTEMPTS):
         try:
             return patience.run(
-                lambda _again: RDBStorage(text, engine_kwargs=dict(options)),
+                lambda _again: QuickDatabase(text, engine_kwargs=dict(options)),
                 waits=_heals_while_opening,
             )
         except StudyError as error:

@@ -21,6 +21,7 @@ from layersearch.study.databases import (
 )
 from layersearch.study.journal_file import JournalFile
 from layersearch.study.patience import STORAGE_TIMEOUT, Patience, Say, log
+from layersearch.study.quick_database import QuickCache, QuickDatabase
 from layersearch.study.resilient import ResilientStorage
 from layersearch.study.stalls import ANSWER_WITHIN, StallGuard
 from layersearch.study.troubles import Kind, trouble_of, watch
@@ -130,7 +131,8 @@ def resilient(
         watch(storage.engine)
         if is_guarded(storage):
             guard = StallGuard(storage.engine, within=min(ANSWER_WITHIN, patience.timeout))
-    return ResilientStorage(get_storage(storage), patience, guard=guard, dispose=dispose)
+    cached = QuickCache(storage) if isinstance(storage, QuickDatabase) else get_storage(storage)
+    return ResilientStorage(cached, patience, guard=guard, dispose=dispose)
 
 
 def _open_journal(path: Path, patience: Patience) -> ResilientStorage:
