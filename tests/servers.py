@@ -7,9 +7,10 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,10 +19,30 @@ _PROGRAMS = ("initdb", "pg_ctl", "postgres", "psql")
 
 
 class PostgresServer:
-    """A server on a free loopback port, with a password; it belongs to an unprivileged user."""
+    """A server with a password; it belongs to an unprivileged user.
 
-    def __init__(self, programs: Path, folder: Path, account: str | None) -> None:
+    Args:
+        programs: where they are.
+        folder: of its data.
+        account: the user; None: ours.
+        address: that it listens on, at a free port.
+        clients: addresses that may connect besides those of its own host.
+        prefix: what runs a command on its host, if that is not this one.
+    """
+
+    def __init__(
+        self,
+        programs: Path,
+        folder: Path,
+        account: str | None,
+        *,
+        address: str = "127.0.0.1",
+        clients: str = "",
+        prefix: Sequence[str] = (),
+    ) -> None:
         self._programs = programs
+        self._prefix = list(prefix)
+        self.address = address
         self._account = account
         self._data = folder / "data"
         self.sockets = folder / "sockets"
@@ -39,7 +60,7 @@ class PostgresServer:
             *(f"--username={USER}", f"--pwfile={secret}", str(self._data)),
         )
         settings = [
-            "listen_addresses = '127.0.0.1'",
+            f"listen_addresses = '{address}'",
             f"port = {self.port}",
             f"unix_socket_directories = '{self.sockets}'",
             "fsync = off",  # the machine does not lose its power
@@ -48,6 +69,9 @@ class PostgresServer:
         ]
         with (self._data / "postgresql.conf").open("a") as file:
             file.write("\n".join(settings) + "\n")
+        if clients:
+            with (self._data / "pg_hba.conf").open("a") as file:
+                file.write(f"host all {USER} {clients} scram-sha-256\n")
 
     @property
     def pid(self) -> int:
@@ -68,7 +92,13 @@ class PostgresServer:
 
     def url(self, database: str, *, port: int | None = None, password: str | None = None) -> str:
         secret = self.password if password is None else password
-        return f"postgresql://{USER}:{secret}@127.0.0.1:{port or self.port}/{database}"
+        return f"postgresql://{USER}:{secret}@{self.address}:{port or self.port}/{database}"
+
+    def socket_url(self, database: str) -> str:
+        """Through the file system, which hosts may share."""
+        return (
+            f"postgresql://{USER}:{self.password}@/{database}?host={self.sockets}&port={self.port}"
+        )
 
     def new_database(self) -> str:
         """Its name."""
@@ -81,15 +111,14 @@ class PostgresServer:
         """What psql prints."""
         return self._run(
             *("psql", "--no-psqlrc", "--tuples-only", "--no-align"),
-            *("--command", command, "--dbname", self.url(database)),
+            *("--command", command, "--dbname", self.socket_url(database)),
         )
 
     def _run(self, program: str, *arguments: str) -> str:
+        become = [] if self._account is None else _become(self._account)
         done = subprocess.run(
-            [str(self._programs / program), *arguments],
+            [*self._prefix, *become, str(self._programs / program), *arguments],
             check=False,
-            user=self._account,
-            extra_groups=[] if self._account else None,
             cwd="/",
             env={"PATH": os.defpath, "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
@@ -106,8 +135,12 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
-    """A running server; the test is skipped where there is none to run."""
+def postgres_server(**options: Any) -> Iterator[PostgresServer]:
+    """A running server; the test is skipped where there is none to run.
+
+    Args:
+        options: see PostgresServer.
+    """
     pytest.importorskip("psycopg", reason="needs psycopg (pip install 'layersearch[postgres]')")
     programs = find_programs()
     if programs is None:
@@ -119,13 +152,19 @@ def postgres_server() -> Iterator[PostgresServer]:
             pytest.skip("needs an unprivileged user to run PostgreSQL as")
     # Not under pytest's own folder: the unprivileged user may not enter that.
     folder = Path(tempfile.mkdtemp(prefix="layersearch-pg-", dir="/tmp"))
-    server = PostgresServer(programs, folder, account)
+    server = PostgresServer(programs, folder, account, **options)
     server.start()
     try:
         yield server
     finally:
         server.stop("immediate")
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _become(account: str) -> list[str]:
+    """What runs a command as another user; entering another host's namespaces takes root."""
+    user = pwd.getpwnam(account)
+    return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
 
 
 def find_programs() -> Path | None:

@@ -3,16 +3,16 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 from urllib.parse import unquote
 
-import optuna
-from optuna.exceptions import OptunaError
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError
 
 from layersearch.errors import StudyError
 from layersearch.study.attributes import FINGERPRINT, PLAN
 from layersearch.study.names import check_study_name
+from layersearch.study.resilient import ResilientStorage
 from layersearch.study.storages import MEMORY, masked, open_storage, resolve_storage
 
 _LOOK = 1.0  # seconds between two looks
@@ -51,43 +51,47 @@ def wait_for_study(
         )
     remedy = f"; {_LOCAL}" if url.startswith("sqlite") else ""
     end = time.monotonic() + seconds
-    is_there = _Look(url, name)
     told = False
-    while not is_there():
-        if time.monotonic() >= end:
-            raise StudyError(
-                f"study.name: there is no study '{name}' in {masked(url)} after {seconds:g} s; "
-                f"start the search itself with the same file: layersearch search{remedy}"
-            )
-        if not told:
-            tell(f"waiting up to {seconds:g} s for study '{name}' in {masked(url)}{remedy}")
-            told = True
-        time.sleep(min(_LOOK, max(0.01, end - time.monotonic())))
+    with _Look(url, name, tell) as is_there:
+        while not is_there():
+            if time.monotonic() >= end:
+                raise StudyError(
+                    f"study.name: there is no study '{name}' in {masked(url)} after {seconds:g} s; "
+                    f"start the search itself with the same file: layersearch search{remedy}"
+                )
+            if not told:
+                tell(f"waiting up to {seconds:g} s for study '{name}' in {masked(url)}{remedy}")
+                told = True
+            time.sleep(min(_LOOK, max(0.01, end - time.monotonic())))
 
 
 class _Look:
     """Whether a study is there; keeps the storage open from one look to the next."""
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, tell: Callable[[str], None]) -> None:
         self._url = url
         self._name = name
-        self._storage: optuna.storages.BaseStorage | None = None
+        self._tell = tell
+        self._storage: ResilientStorage | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._storage is not None:
+            self._storage.close()
 
     def __call__(self) -> bool:
         path = _file(self._url)
         if self._storage is None and path is not None and not path.is_file():
             return False  # opening it would make it
+        if self._storage is None:
+            self._storage = open_storage(self._url, say=self._tell)
         try:
-            self._storage = self._storage or open_storage(self._url)
             study_id = self._storage.get_study_id_from_name(self._name)
-            return {FINGERPRINT, PLAN} <= self._storage.get_study_user_attrs(study_id).keys()
         except KeyError:
             return False
-        except (OptunaError, SQLAlchemyError) as error:
-            text = next(iter(str(error.__cause__ or error).splitlines()), "")
-            raise StudyError(
-                f"study.storage: {masked(self._url)} does not answer ({text})"
-            ) from error
+        return {FINGERPRINT, PLAN} <= self._storage.get_study_user_attrs(study_id).keys()
 
 
 def _file(url: str) -> Path | None:

@@ -1,21 +1,25 @@
 """Searches and workers as processes: begun, watched through their study, killed, checked."""
 
+import contextlib
 import json
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import optuna
+import pytest
 from optuna.trial import FrozenTrial
 
-from layersearch.errors import StudyError
-from layersearch.study import read_study
+from layersearch.study import open_storage, resolve_storage
+from layersearch.study.drivers import DriverRecord, driver_records
+from layersearch.study.resilient import ResilientStorage
 from tests.e2e.conftest import ROOT, environment
 from tests.e2e.gate import METRIC, VARIABLE, Gate
+from tests.hosts import Host
 
 DIGITS = ROOT / "search_spaces" / "digits.yaml"
 # All seven units, one epoch: about twenty trials of half a second.
@@ -47,8 +51,8 @@ class Run:
         folder: where to run it; its output goes to files there.
         name: of these files.
         more: settings, after the tiny search's.
-        prefix: what runs the command, such as nsenter with its arguments.
-        gate: that its trials stop at.
+        host: where it runs; None: here.
+        env: variables besides this process's.
     """
 
     def __init__(
@@ -57,16 +61,18 @@ class Run:
         folder: Path,
         name: str,
         more: Sequence[str] = (),
-        prefix: Sequence[str] = (),
-        gate: Gate | None = None,
+        host: Host | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self.out_file, self.err_file = folder / f"{name}.out", folder / f"{name}.err"
+        self._host = host
+        prefix = [] if host is None else host.prefix(folder=folder)
         command = [*prefix, sys.executable, "-m", "layersearch", *words[:2], *settings(*more)]
         with self.out_file.open("w") as out, self.err_file.open("w") as err:
             self.process = subprocess.Popen(
                 [*command, *words[2:]],
                 cwd=folder,
-                env=environment() | ({VARIABLE: str(gate.path)} if gate else {}),
+                env={**environment(), **(env or {})},
                 stdout=out,
                 stderr=err,
                 stdin=subprocess.DEVNULL,
@@ -80,8 +86,19 @@ class Run:
 
     @property
     def err(self) -> str:
-        """Its messages, on one line each whatever the width of the terminal."""
+        """Its messages."""
         return self.err_file.read_text()
+
+    @property
+    def said(self) -> str:
+        """Its messages as one line, whatever the width of the terminal."""
+        return " ".join(self.err.split())
+
+    def drives(self, record: DriverRecord) -> bool:
+        """Whether it is the driver that the study has on record."""
+        if self._host is not None:  # where its process has another id
+            return record.host == self._host.name
+        return record.pid == self.process.pid
 
     def wait(self) -> int:
         """Its exit code."""
@@ -111,19 +128,27 @@ class Watched:
     def __init__(
         self, directory: Path, *, name: str = "digits", storage: str | None = None
     ) -> None:
-        self._name, self._storage, self._directory = name, storage, directory
+        self._name = name
+        self._file = directory / name / "study.db" if storage is None else None
+        self._url = resolve_storage(storage, name=name, directory=directory)
+        self._storage: ResilientStorage | None = None
         self._study: optuna.Study | None = None
+
+    def close(self) -> None:
+        """Leaves no connection open."""
+        if self._storage is not None:
+            self._storage.close()
 
     @property
     def study(self) -> optuna.Study | None:
         """None while it is not there."""
+        if self._file is not None and not self._file.exists():
+            return None
+        if self._storage is None:
+            self._storage = open_storage(self._url)
         if self._study is None:
-            try:
-                self._study = read_study(
-                    self._name, storage=self._storage, directory=self._directory
-                )
-            except StudyError:
-                return None
+            with contextlib.suppress(KeyError):
+                self._study = optuna.load_study(study_name=self._name, storage=self._storage)
         return self._study
 
     def trials(self, *states: str) -> list[FrozenTrial]:
@@ -158,6 +183,109 @@ class Watched:
         assert not self.trials("RUNNING", "WAITING")
         for trial in self.trials("FAIL"):
             assert trial.user_attrs.get("interrupted"), trial.user_attrs
+
+
+class Place:
+    """A folder, the study of a search, and what is started there; a context manager.
+
+    Args:
+        folder: where results are written; each host has a folder of its own there.
+        storage: of the study, as commands are told it; None: SQLite.
+        watched: the same as this process reaches it.
+    """
+
+    def __init__(
+        self, folder: Path, *, storage: str | None = None, watched: str | None = None
+    ) -> None:
+        self.folder = folder
+        self.study = Watched(folder / "runs", storage=watched or storage)
+        self.gate = Gate(folder / "closed")
+        self._settings = [] if storage is None else [f"study.storage={storage}"]
+        self._runs: list[Run] = []
+        self._ended: set[int] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Leaves nothing running."""
+        self.gate.open()
+        for run in self._runs:
+            run.end()
+        self.study.close()
+
+    def start(
+        self,
+        *words: str,
+        name: str,
+        more: Sequence[str] = (),
+        host: Host | None = None,
+        env: Mapping[str, str] | None = None,
+        folder: str = ".",
+    ) -> Run:
+        """`search` or `worker`, and more words."""
+        (self.folder / folder).mkdir(exist_ok=True)
+        run = Run(
+            words[0],
+            str(DIGITS),
+            *words[1:],
+            folder=self.folder / folder,
+            name=name,
+            more=[*self._settings, *more],
+            host=host,
+            env={VARIABLE: str(self.gate.path), **(env or {})},
+        )
+        self._runs.append(run)
+        return run
+
+    def all_train(self, *runs: Run) -> list[str]:
+        """Closes the gate, and returns when each has a trial; their tokens."""
+        self.gate.close()
+        wait_until(lambda: len(self.study.by_driver("RUNNING")) == len(runs), running=runs)
+        records = driver_records(self.study.attributes)
+        return [
+            next(record.token for record in reversed(records) if run.drives(record)) for run in runs
+        ]
+
+    def some_end(self, token: str, *runs: Run) -> None:
+        """Opens the gate until a driver has ended a trial, and returns when each has one again."""
+        before = self.study.by_driver("COMPLETE")[token]
+        self.gate.open()
+        wait_until(lambda: self.study.by_driver("COMPLETE")[token] > before, running=runs)
+        self.all_train(*runs)
+
+    def remember(self) -> None:
+        """What has ended now must still be there in the end."""
+        self._ended |= {trial.number for trial in self.study.trials("COMPLETE")}
+
+    def kill(self, run: Run) -> None:
+        """SIGKILL."""
+        self.remember()
+        run.process.kill()
+        run.process.wait()
+
+    def check(self, undisturbed: Mapping[str, Any]) -> None:
+        """The search ended as if nothing had happened."""
+        self.study.check_whole()
+        assert self._ended <= {trial.number for trial in self.study.trials("COMPLETE")}
+        result, wanted = result_of(self.folder), undisturbed["result"]
+        assert result["subset"] == wanted["subset"]
+        assert result["score"] == wanted["score"]
+        assert result["test"]["chosen"]["scores"] == wanted["test"]["chosen"]["scores"]
+        scores = self.study.scores()
+        shared = scores.keys() & undisturbed["scores"].keys()
+        assert {s: scores[s] for s in shared} == {s: undisturbed["scores"][s] for s in shared}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the tiny search by itself finds: scores of subsets, and the result."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    Run("search", str(DIGITS), folder=folder, name="search").finish()
+    study = Watched(folder / "runs")
+    scores = study.scores()
+    study.close()
+    return {"scores": scores, "result": result_of(folder)}
 
 
 def wait_until(condition: Callable[[], Any], *, running: Sequence[Run] = ()) -> None:

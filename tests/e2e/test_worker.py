@@ -8,89 +8,15 @@ from typing import Any
 import pytest
 
 from layersearch.cli import main
-from layersearch.study.lease import driver_records
-from tests.e2e.gate import Gate
-from tests.e2e.processes import DIGITS, Run, Watched, result_of, settings, wait_until
+from tests.e2e.processes import DIGITS, Place, settings, undisturbed, wait_until
 
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the search by itself finds: scores of subsets, and the result."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    Run("search", str(DIGITS), folder=folder, name="search").finish()
-    scores = Watched(folder / "runs").scores()
-    return {"scores": scores, "result": result_of(folder)}
-
-
-class Place:
-    """A folder, its study, and what is started in it."""
-
-    def __init__(self, folder: Path, *, storage: str | None = None) -> None:
-        self.folder = folder
-        self.storage = storage
-        self.study = Watched(folder / "runs", storage=storage)
-        self.gate = Gate(folder / "closed")
-        self._runs: list[Run] = []
-        self._ended: set[int] = set()
-
-    def start(self, *words: str, name: str) -> Run:
-        """`search` or `worker`."""
-        run = Run(
-            words[0],
-            str(DIGITS),
-            *words[1:],
-            folder=self.folder,
-            name=name,
-            more=[] if self.storage is None else [f"study.storage={self.storage}"],
-            gate=self.gate,
-        )
-        self._runs.append(run)
-        return run
-
-    def all_train(self, *runs: Run) -> list[str]:
-        """Closes the gate, and returns when each has a trial; their tokens, driver first."""
-        self.gate.close()
-        wait_until(lambda: len(self.study.by_driver("RUNNING")) == len(runs), running=runs)
-        pids = {record.pid: record.token for record in driver_records(self.study.attributes)}
-        return [pids[run.process.pid] for run in runs]
-
-    def some_end(self, token: str, *runs: Run) -> None:
-        """Opens the gate until a driver has ended a trial, and returns when each has one again."""
-        before = self.study.by_driver("COMPLETE")[token]
-        self.gate.open()
-        wait_until(lambda: self.study.by_driver("COMPLETE")[token] > before, running=runs)
-        self.all_train(*runs)
-
-    def kill(self, run: Run) -> None:
-        """SIGKILL, and all that had ended then must still be there in the end."""
-        self._ended |= {trial.number for trial in self.study.trials("COMPLETE")}
-        run.process.kill()
-        run.process.wait()
-
-    def end(self) -> None:
-        """Leaves nothing running."""
-        self.gate.open()
-        for run in self._runs:
-            run.end()
-
-    def check(self, undisturbed: dict[str, Any]) -> None:
-        """The search ended as if nothing had happened."""
-        self.study.check_whole()
-        assert self._ended <= {trial.number for trial in self.study.trials("COMPLETE")}
-        result, wanted = result_of(self.folder), undisturbed["result"]
-        assert result["subset"] == wanted["subset"]
-        assert result["score"] == wanted["score"]
-        assert result["test"]["chosen"]["scores"] == wanted["test"]["chosen"]["scores"]
-        scores = self.study.scores()
-        shared = scores.keys() & undisturbed["scores"].keys()
-        assert {s: scores[s] for s in shared} == {s: undisturbed["scores"][s] for s in shared}
+__all__ = ["undisturbed"]  # a fixture
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    made = Place(tmp_path)
-    yield made
-    made.end()
+    with Place(tmp_path) as made:
+        yield made
 
 
 # --- Refusals, at once ----------------------------------------------------------------------------
@@ -225,3 +151,12 @@ def test_neither_a_dead_worker_nor_a_dead_search_costs_a_trial(
     place: Place, undisturbed: dict[str, Any]
 ) -> None:
     survive_deaths(place, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_the_same_on_postgresql(
+    tmp_path: Path, postgres_url: str, undisturbed: dict[str, Any]
+) -> None:
+    with Place(tmp_path, storage=postgres_url) as place:
+        survive_deaths(place, undisturbed)
