@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 from layersearch.errors import LayersearchError
 from layersearch.space.files import unwritable, write_whole
 
-BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
+BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
+ORANGE, PURPLE = "#E69F00", "#CC79A7"
 BLACK, GREY, PALE = "#000000", "#555555", "#aaaaaa"
 FORMATS = ("png", "svg", "pdf")
 LONGEST_NAME = 30  # characters of a name in a figure

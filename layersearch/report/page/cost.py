@@ -68,7 +68,8 @@ def cost_section(evidence: Evidence) -> Section | None:
         tables.append(_without(without))
         notes.append(
             "Without caching and pruning: computed, not measured, from what each trial trained. "
-            "Stored features also cost time to write and read, which multiply-adds do not show."
+            "Stored features also cost time to write and read, which multiply-adds do not show. "
+            "A trial that was pruned records no FLOPs: here they are computed, above left out."
         )
     return Section(
         key="cost",
@@ -119,11 +120,12 @@ def _written(name: str, amount: float) -> str:
 
 def _without(found: Computed) -> Table:
     def row(name: str, trainings: int, epochs: int, flops: float) -> tuple[str, ...]:
-        ratio = times(flops / found.cached) if found.cached else ""
+        known = found.cached and flops != found.cached
+        ratio = times(flops / found.cached) if known else ""
         return (name, f"{trainings:,}", f"{epochs:,}", count(flops), ratio)
 
     rows = [
-        row("as it ran", found.trainings, found.epochs, found.cached),
+        row("as it ran, pruned trials included", found.trainings, found.epochs, found.cached),
         row("without caching", found.trainings, found.epochs, found.uncached),
         row(
             "without caching and pruning",
@@ -172,7 +174,8 @@ def computed(evidence: Evidence) -> Computed | None:
             each = epochs_of(record, evidence) or max(1, epochs // len(folds))
             asked = len(folds) * each if record.state is TrialState.PRUNED else epochs
             cached, uncached = trial_costs(record, evidence, stages, folds)
-            for i, flops in enumerate((epochs * cached, epochs * uncached, asked * uncached)):
+            spent = _amount(record, "flops") or epochs * cached
+            for i, flops in enumerate((spent, epochs * uncached, asked * uncached)):
                 totals[i] += flops
             trainings = int(_amount(record, "trainings"))
             whole = len(folds) if record.state is TrialState.PRUNED else trainings

@@ -12,8 +12,8 @@ from layersearch.report.drawing import (
     BLACK,
     BLUE,
     GREEN,
-    ORANGE,
     PALE,
+    PURPLE,
     VERMILION,
     finite,
     legend_above,
@@ -28,7 +28,7 @@ from layersearch.space.records import TrialRecord, TrialState
 
 MOST_CURVES = 150  # drawn; beyond it a sample, evenly over the study, with the best
 MOST_PRUNED = 20  # in the table
-_BEST = ((BLUE, "-", "o"), (GREEN, "--", "^"), (ORANGE, "-.", "D"))  # of the best trials
+_BEST = ((BLUE, "-", "o"), (GREEN, "--", "^"), (PURPLE, "-.", "D"))  # of the best trials
 
 
 @dataclass(frozen=True, kw_only=True)
