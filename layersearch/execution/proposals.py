@@ -15,6 +15,7 @@ from layersearch.execution.observer import Observers, Status
 from layersearch.space.records import Follower, History, TrialRecord
 from layersearch.space.subset import Subset
 from layersearch.space.trial import Proposal
+from layersearch.strategies.optuna_adapter import StrategySampler, SubsetSampler
 from layersearch.strategies.protocol import Done, Progress, Wait
 from layersearch.study import attributes as names
 from layersearch.study.lease import seconds_driven
@@ -98,7 +99,10 @@ class Proposals:
         self._desk = desk
         self._audience = audience
         self._planner = planner
-        distributions = getattr(opened.study.sampler, "distributions", {})
+        sampler = opened.study.sampler
+        # Our adapters write a trial's parameters together with its claim.
+        ours = isinstance(sampler, StrategySampler | SubsetSampler)
+        distributions = {} if ours else getattr(sampler, "distributions", {})
         self._distributions: Mapping[str, BaseDistribution] = distributions
         self._claimed = claimed
         self._recipe = recipe

@@ -36,50 +36,63 @@ def _table(model: Any) -> Table:
 
 _TRIALS = _table(models.TrialModel)
 _STUDIES = _table(models.StudyModel)
-_PARAMETERS = _table(models.TrialParamModel)
-_VALUES = _table(models.TrialValueModel)
-_REPORTS = _table(models.TrialIntermediateValueModel)
-_OURS = _table(models.TrialUserAttributeModel)
-_THEIRS = _table(models.TrialSystemAttributeModel)
 
 
-class _Chosen:
-    """The rows of some trials, in tables that refer to them.
+class _Details:
+    """The rows of some trials in a table that refers to them; the queries are made once."""
 
-    Args:
-        ids: of the trials.
-        where: what they have in common, for where they are too many to name.
-    """
+    def __init__(self, model: Any, *columns: str, order: str = "") -> None:
+        table = _table(model)
+        column = table.c.trial_id
+        query = sqlalchemy.select(column, *(table.c[name] for name in columns))
+        self._query = query.order_by(table.c[order]) if order else query
+        self._column = column
+        self._named = self._query.where(column.in_(_IDS))
+        count = sqlalchemy.func.count()
+        self._count = sqlalchemy.select(column, count).where(column.in_(_IDS)).group_by(column)
 
-    def __init__(self, ids: Sequence[int], where: ColumnElement[bool] | None = None) -> None:
-        self._ids = list(ids)
-        self._where = where
+    def read(
+        self, connection: Connection, ids: Sequence[int], where: ColumnElement[bool] | None
+    ) -> defaultdict[int, list[tuple[Any, ...]]]:
+        """Trial id -> its rows, without the id.
 
-    def of(self, column: ColumnElement[int]) -> ColumnElement[bool]:
-        """The condition, for a table's column of trial ids."""
-        if len(self._ids) <= _MANY or self._where is None:
-            return column.in_(self._ids)
-        return column.in_(sqlalchemy.select(_TRIALS.c.trial_id).where(self._where))
+        Args:
+            connection: to the database.
+            ids: of the trials.
+            where: what they have in common, for where they are too many to name.
+        """
+        if where is not None and len(ids) > _MANY:
+            some = sqlalchemy.select(_TRIALS.c.trial_id).where(where)
+            found = connection.execute(self._query.where(self._column.in_(some)))
+        else:
+            found = connection.execute(self._named, {"ids": list(ids)})
+        rows = defaultdict[int, list[tuple[Any, ...]]](list)
+        for row in found:
+            rows[row[0]].append(tuple(row[1:]))
+        return rows
+
+    def count(self, connection: Connection, ids: Sequence[int]) -> dict[int, int]:
+        """Trial id -> how many rows it has, if any."""
+        return {row[0]: row[1] for row in connection.execute(self._count, {"ids": list(ids)})}
 
 
-def _grouped(
-    connection: Connection, table: Table, chosen: _Chosen, *columns: str, order: str = ""
-) -> defaultdict[int, list[tuple[Any, ...]]]:
-    """Trial id -> the rows of a table, without the id."""
-    query = sqlalchemy.select(table.c.trial_id, *(table.c[name] for name in columns))
-    query = query.where(chosen.of(table.c.trial_id))
-    if order:
-        query = query.order_by(table.c[order])
-    rows = defaultdict[int, list[tuple[Any, ...]]](list)
-    for row in connection.execute(query):
-        rows[row[0]].append(tuple(row[1:]))
-    return rows
-
-
-def _counting(ids: list[int]) -> sqlalchemy.Select[Any]:
-    column = _PARAMETERS.c.trial_id
-    count = sqlalchemy.func.count()
-    return sqlalchemy.select(column, count).where(column.in_(ids)).group_by(column)
+_IDS: sqlalchemy.BindParameter[Any] = sqlalchemy.bindparam("ids", expanding=True)
+_PARAMETERS = _Details(
+    models.TrialParamModel, "param_name", "param_value", "distribution_json", order="param_id"
+)
+_VALUES = _Details(models.TrialValueModel, "objective", "value", "value_type")
+_REPORTS = _Details(
+    models.TrialIntermediateValueModel, "step", "intermediate_value", "intermediate_value_type"
+)
+_OURS = _Details(models.TrialUserAttributeModel, "key", "value_json")
+_THEIRS = _Details(models.TrialSystemAttributeModel, "key", "value_json")
+_HEADS = sqlalchemy.select(
+    _TRIALS.c.trial_id,
+    _TRIALS.c.number,
+    _TRIALS.c.state,
+    _TRIALS.c.datetime_start,
+    _TRIALS.c.datetime_complete,
+).order_by(_TRIALS.c.trial_id)
 
 
 def _parsed(rows: Iterable[tuple[Any, ...]]) -> _Parameters:
@@ -154,29 +167,16 @@ class QuickDatabase(RDBStorage):
             return self._read_by(connection, where)
 
     def _read_by(self, connection: Connection, where: ColumnElement[bool]) -> list[FrozenTrial]:
-        columns = _TRIALS.c
-        found = connection.execute(
-            sqlalchemy.select(
-                columns.trial_id,
-                columns.number,
-                columns.state,
-                columns.datetime_start,
-                columns.datetime_complete,
-            )
-            .where(where)
-            .order_by(columns.trial_id)
-        ).all()
+        found = connection.execute(_HEADS.where(where)).all()
         if not found:
             return []
         # What a trial had when it ended was written before its state: it is read after it.
-        chosen = _Chosen([row.trial_id for row in found], where)
-        values = _grouped(connection, _VALUES, chosen, "objective", "value", "value_type")
-        reports = _grouped(
-            connection, _REPORTS, chosen, "step", "intermediate_value", "intermediate_value_type"
-        )
-        ours = _grouped(connection, _OURS, chosen, "key", "value_json")
-        theirs = _grouped(connection, _THEIRS, chosen, "key", "value_json")
-        parameters = self._parameters(connection, found, chosen)
+        ids = [row.trial_id for row in found]
+        values = _VALUES.read(connection, ids, where)
+        reports = _REPORTS.read(connection, ids, where)
+        ours = _OURS.read(connection, ids, where)
+        theirs = _THEIRS.read(connection, ids, where)
+        parameters = self._parameters(connection, found, where)
         return [
             FrozenTrial(
                 number=row.number,
@@ -201,27 +201,16 @@ class QuickDatabase(RDBStorage):
         ]
 
     def _parameters(
-        self, connection: Connection, found: Sequence[Any], chosen: "_Chosen"
+        self, connection: Connection, found: Sequence[Any], where: ColumnElement[bool]
     ) -> dict[int, _Parameters]:
         """The parameters of each trial. They are added, never changed: their number tells."""
-        known = dict[int, _Parameters]()
-        if self._known:
-            counted = connection.execute(_counting(list(self._known)))
-            counts = {row[0]: row[1] for row in counted}
-            known = {i: p for i, p in self._known.items() if len(p[0]) == counts.get(i, 0)}
+        counts = _PARAMETERS.count(connection, list(self._known)) if self._known else {}
+        known = {i: p for i, p in self._known.items() if len(p[0]) == counts.get(i, 0)}
         unread = [row.trial_id for row in found if row.trial_id not in known]
         read = dict[int, _Parameters]()
         if unread:
-            where = chosen if len(unread) == len(found) else _Chosen(unread)
-            rows = _grouped(
-                connection,
-                _PARAMETERS,
-                where,
-                "param_name",
-                "param_value",
-                "distribution_json",
-                order="param_id",
-            )
+            common = where if len(unread) == len(found) else None
+            rows = _PARAMETERS.read(connection, unread, common)
             read = {i: _parsed(rows[i]) for i in unread}
         every = {**known, **read}
         open_ = {row.trial_id for row in found if not row.state.is_finished()}

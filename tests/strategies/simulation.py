@@ -15,6 +15,7 @@ from layersearch.space import (
     derive_seed,
 )
 from layersearch.strategies import Done, Strategy, Wait
+from layersearch.strategies.protocol import Guesses
 
 Outcome = Callable[[Subset, int], TrialRecord]  # what a trial of this subset and number gives
 
@@ -89,8 +90,10 @@ class Simulation:
     workers: int = 1
     random: Random = field(default_factory=lambda: Random(0))
     kill: float = 0.0  # probability, a step, that everything is killed and started again
+    dismiss: bool = False  # whether trials that the strategy calls moot are stopped
     records: dict[int, TrialRecord] = field(default_factory=dict)
     waits: int = 0
+    dismissed: set[Subset] = field(default_factory=set)
 
     @property
     def history(self) -> History:
@@ -102,6 +105,10 @@ class Simulation:
             if self.random.random() < self.kill:
                 self._kill()
                 strategy = self.make()
+            if self.dismiss and isinstance(strategy, Guesses):
+                moot = strategy.moot(self.history)
+                self.dismissed |= moot
+                self._stop(moot)
             proposal = self._free() and strategy.propose(self.history)
             if isinstance(proposal, Subset):
                 self._start(proposal)
@@ -141,10 +148,14 @@ class Simulation:
             self.records[record.number] = self.outcome(record.subset, record.number)
 
     def _kill(self) -> None:
+        self._stop(self.history.running)
+
+    def _stop(self, subsets: frozenset[Subset]) -> None:
         for record in self._running():
-            self.records[record.number] = TrialRecord(
-                number=record.number,
-                subset=record.subset,
-                state=TrialState.FAILED,
-                attributes={"interrupted": True},
-            )
+            if record.subset in subsets:
+                self.records[record.number] = TrialRecord(
+                    number=record.number,
+                    subset=record.subset,
+                    state=TrialState.FAILED,
+                    attributes={"interrupted": True},
+                )

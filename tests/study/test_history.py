@@ -1,3 +1,5 @@
+import importlib
+
 import numpy as np
 import optuna
 import pytest
@@ -5,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from layersearch.space import Subset, TrialState
+from layersearch.space import History, Subset, TrialState
 from layersearch.space.trial import Report, TrialResult, pack_correct, unpack_correct
 from layersearch.study import MEMORY, history, open_study
+from layersearch.study import attributes as names
 from layersearch.study.recording import (
     record_failure,
     record_infeasible,
@@ -142,6 +145,76 @@ def test_ten_thousand_trials_are_read_and_kept():
     assert len(records) == 10_000
     assert history(study)[5_000] is records[5_000]
     assert records.scores[Subset(["u9999"])].score == 0.9999
+
+
+def test_reading_again_looks_at_no_trial_that_had_ended(opened, monkeypatch):
+    correct = pack_correct(np.ones(100, dtype=bool))
+    result = TrialResult(values=(0.5,), correct=correct, count=100)
+    for number in range(30):
+        record_result(opened.study, begin(opened, f"u{number}"), result, extra={})
+    opened.history()
+    made, decoded = [], []
+    module = importlib.import_module("layersearch.study.history")  # the name is also a function's
+    make, decode = module.trial_record, names.decode_correct
+    monkeypatch.setattr(module, "trial_record", lambda *a, **k: made.append(1) or make(*a, **k))
+    monkeypatch.setattr(
+        names, "decode_correct", lambda value: decoded.append(value) or decode(value)
+    )
+    running = begin(opened, "running")
+    for _ in range(10):
+        assert len(opened.history()) == 31
+    assert len(made) == 10, "only the trial that runs"
+    assert not any(decoded), "no bits of those that ended"
+    record_result(opened.study, running, result, extra={})
+    assert opened.history().scores.keys() >= {Subset(["running"]), Subset(["u0"])}
+    assert len([bits for bits in decoded if bits]) == 1
+
+
+events = st.lists(
+    st.tuples(
+        st.sampled_from(["begin", "complete", "prune", "fail", "interrupt", "enqueue"]),
+        st.integers(0, 5),
+        st.sampled_from([0.1, 0.5, 0.9]),
+    ),
+    max_size=40,
+)
+
+
+@given(events)
+def test_a_history_read_bit_by_bit_is_the_one_read_at_once(happened):
+    with open_study("a", storage=MEMORY) as opened:
+        study, running = opened.study, []
+        for what, which, score in happened:
+            if what == "enqueue":
+                study.enqueue_trial({"x": True})
+            elif what == "begin":
+                running.append(begin(opened, f"u{which}"))
+            elif running:
+                trial = running.pop(which % len(running))
+                if what == "complete":
+                    record_result(study, trial, TrialResult(values=(score,)), extra={})
+                elif what == "prune":
+                    record_pruned(study, trial, "so", extra={})
+                else:
+                    record_failure(study, trial, "so", interrupted=what == "interrupt")
+            kept = opened.history()
+            once = History(kept)
+            assert [r.number for r in kept] == [r.number for r in once]
+            assert (kept.scores, kept.pruned) == (once.scores, once.pruned)
+            assert (kept.running, kept.failed()) == (once.running, once.failed())
+
+
+def test_a_history_stays_as_it_was_when_the_study_goes_on(opened):
+    record_result(opened.study, begin(opened, "x"), TrialResult(values=(0.5,)), extra={})
+    before = opened.history()
+    record_result(opened.study, begin(opened, "y"), TrialResult(values=(0.5,)), extra={})
+    opened.history()
+    assert (len(before), set(before.scores), before.ended_since(0)[0].number) == (
+        1,
+        {Subset(["x"])},
+        0,
+    )
+    assert len(before.ended_since(0)) == 1
 
 
 @given(arrays(bool, st.integers(0, 40)))

@@ -12,7 +12,7 @@ nothing to train claims nothing (`claim`: 'none: …'), and the runner ends such
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from layersearch.space import SearchSpace, Subset
+from layersearch.space import History, SearchSpace, Subset
 from layersearch.strategies.protocol import Done, Wait
 from layersearch.study.attributes import SUBSET
 from layersearch.study.together import check_compatible, write_together
@@ -47,13 +47,23 @@ class Claims:
         self._given_up: set[int] = set()  # numbers of trials that never claimed
         self._checked = False  # whether the parameters are what earlier trials had
 
-    def wait_for_turn(self, study: Study, number: int) -> None:
-        """Return when every running trial with a lower number has claimed, or after `patience`."""
+    def at_turn(self, study: Study, number: int, read: Callable[[Study], History]) -> History:
+        """The study once every running trial with a lower number has claimed, or after `patience`.
+
+        Args:
+            study: the whole study.
+            number: of the trial whose turn it is then.
+            read: reads the study.
+        """
         end, pause = time.monotonic() + self.patience, 0.005
-        while before := self._unclaimed_before(study, number):
+        while True:
+            past = read(study)
+            before = self._unclaimed_before(past, number)
+            if not before:
+                return past
             if time.monotonic() > end:
                 self._given_up.update(before)
-                return
+                return past
             time.sleep(pause)
             pause = min(2 * pause, 0.1)
 
@@ -98,14 +108,13 @@ class Claims:
             **{name: distributions[name] for name in parameters},
         }
 
-    def _unclaimed_before(self, study: Study, number: int) -> set[int]:
-        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    def _unclaimed_before(self, past: History, number: int) -> set[int]:
         return {
-            trial.number
-            for trial in running
-            if trial.number < number
-            and not {SUBSET, CLAIM} & trial.user_attrs.keys()
-            and trial.number not in self._given_up
+            record.number
+            for record in past.active
+            if record.number < number
+            and not {SUBSET, CLAIM} & record.attributes.keys()
+            and record.number not in self._given_up
         }
 
 

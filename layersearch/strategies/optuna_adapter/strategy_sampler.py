@@ -73,9 +73,9 @@ class StrategySampler(BaseSampler):
         """Choose and claim; Optuna calls it while it creates the trial."""
         with no_orphan(study, trial):
             whole = whole_study(study)
-            self._claims.wait_for_turn(whole, trial.number)
+            past = self._claims.at_turn(whole, trial.number, self._read_history)
             fixed = enqueued(trial, self.space)
-            choice = self._propose(self._read_history(whole)) if fixed is None else fixed
+            choice = self._propose(past) if fixed is None else fixed
             on = self.space.to_parameters(choice) if isinstance(choice, Subset) else {}
             self._claims.publish(
                 whole, trial, choice, parameters=on, distributions=self.distributions

@@ -110,9 +110,8 @@ class SubsetSampler(BaseSampler):
             whole = whole_study(study)
             with self._lock:
                 wish = self._sampled(study, trial)
-            self._claims.wait_for_turn(whole, trial.number)
+            history = self._claims.at_turn(whole, trial.number, self._read_history)
             fixed = enqueued(trial, self.space)
-            history = self._read_history(whole)
             choice = self._choose(history, wish, trial) if fixed is None else fixed
             on = self.space.to_parameters(choice) if isinstance(choice, Subset) else {}
             self._claims.publish(
