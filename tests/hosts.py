@@ -8,7 +8,8 @@ however that ends: a host's first process ends when its standard input does, and
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
@@ -76,18 +77,26 @@ class Host:
         """What to write before a command that shall run here, in a folder."""
         return ["nsenter", f"--target={self.pid}", *namespaces, "--", "env", f"--chdir={folder}"]
 
-    def run(self, *command: str, namespaces: Sequence[str] = _NAMESPACES) -> str:
-        """What a command prints that ends by itself."""
-        done = subprocess.run(
-            [*self.prefix(namespaces), *command],
-            check=False,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert done.returncode == 0, f"{command}: {done.stdout}"
-        return done.stdout
+    def run(
+        self,
+        *command: str,
+        namespaces: Sequence[str] = _NAMESPACES,
+        env: Mapping[str, str] | None = None,
+    ) -> str:
+        """What a command prints that ends by itself, even if it leaves others running."""
+        with tempfile.TemporaryFile("w+") as output:  # not a pipe: those would keep it open
+            done = subprocess.run(
+                [*self.prefix(namespaces), *command],
+                env=None if env is None else {**os.environ, **env},
+                check=False,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+            output.seek(0)
+            printed = output.read()
+        assert done.returncode == 0, f"{command}: {printed}"
+        return printed
 
     def cut_off(self) -> None:
         """Pulls the cable: nobody is told, what is sent is lost."""

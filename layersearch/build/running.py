@@ -55,6 +55,7 @@ def run_trials(
     checkpoints: Checkpoints,
     devices: Sequence[str],
     folder: Path,
+    waits: bool = True,
     observers: Sequence[Observer],
 ) -> SearchRun:
     """Runs the trials of a search to its end.
@@ -67,7 +68,8 @@ def run_trials(
         budgets: of the study.
         checkpoints: of its trials.
         devices: of this machine, for local workers.
-        folder: of the study.
+        folder: of the study, or where else local workers keep what they print.
+        waits: whether it ends only when the trials of other drivers have ended too.
         observers: are told what happens.
 
     Raises:
@@ -83,6 +85,7 @@ def run_trials(
         "max_failures": config.execution.max_failures,
         "smaller_batches": config.execution.out_of_memory == "smaller_batch",
         "checkpoints": checkpoints,
+        "waits": waits,
         "observers": observers,
     }
     if config.execution.runner == "ray":

@@ -17,14 +17,13 @@ import torch
 from layersearch.build.components import build_components, worker_devices
 from layersearch.build.given import NOTHING_GIVEN, Given
 from layersearch.build.proposing import build_proposing
+from layersearch.build.running import run_trials
 from layersearch.build.search import build_budgets, build_checkpoints, plan_of, study_folder
 from layersearch.config import SearchConfig
 from layersearch.errors import ConfigError, Problem
-from layersearch.execution import Ending, Observer, SearchRun, local_pool
-from layersearch.execution import run_search as run_trials
+from layersearch.execution import Ending, Observer, SearchRun
 from layersearch.execution.observer import Observers
 from layersearch.space import TrialRecord, TrialState
-from layersearch.strategies.optuna_adapter import claimed, recipe_numbers
 from layersearch.study import attributes as names
 from layersearch.study import check_plan, open_study, wait_for_study
 from layersearch.subtuning import JobFactory, resolve_precision
@@ -97,23 +96,14 @@ def run_worker(
         check_plan(opened.study, plan_of(config))
         try:
             run = run_trials(
+                config,
+                parts,
                 opened,
-                JobFactory(parts.materials),
-                pool=local_pool(
-                    config.execution.local_workers,
-                    devices=devices,
-                    threads=config.execution.threads,
-                    trial_timeout=config.execution.trial_timeout,
-                    log_directory=logs,
-                ),
-                claimed=claimed,
-                recipe=recipe_numbers,
-                costs=parts.space.costs,
-                why_not=parts.space.why_over,
+                factory=JobFactory(parts.materials),
                 budgets=build_budgets(config, parts),
-                max_failures=config.execution.max_failures,
-                smaller_batches=config.execution.out_of_memory == "smaller_batch",
                 checkpoints=build_checkpoints(config, parts),
+                devices=devices,
+                folder=logs,
                 waits=False,
                 observers=observers,
             )

@@ -1,5 +1,7 @@
 """A search on two hosts, one of which is cut off from the other in the middle of a trial."""
 
+import secrets
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.conftest import environment
+from tests.e2e.gate import VARIABLE
 from tests.e2e.processes import Place, undisturbed, wait_until
 from tests.hosts import NETWORK, Host, connected_hosts
 from tests.servers import USER, PostgresServer, postgres_server
@@ -111,3 +115,78 @@ def test_a_short_cut_costs_nothing(site: Site, tmp_path: Path, undisturbed: dict
         place.check(undisturbed)
         assert not place.study.trials("FAIL")
         assert "answers again" in worker.said
+
+
+# --- Ray ------------------------------------------------------------------------------------------
+
+# A node that is cut off is noticed within seconds; by default it takes half a minute.
+QUICK_TO_NOTICE = {
+    "RAY_health_check_initial_delay_ms": "3000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "3",
+}
+PORT = 6379
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """A Ray cluster of both hosts, one trial at a time on each."""
+
+    address: str
+    env: dict[str, str]  # what whoever joins it needs
+
+
+@pytest.fixture
+def cluster(site: Site, tmp_path: Path) -> Cluster:
+    """It asks for a token; it ends with its hosts."""
+    pytest.importorskip("ray")
+    token = tmp_path / "token"
+    token.write_text(secrets.token_hex(32))
+    made = Cluster(
+        address=f"{site.main.address}:{PORT}",
+        env={"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)},
+    )
+    variables = {
+        **environment(),
+        **made.env,
+        **QUICK_TO_NOTICE,
+        VARIABLE: str(tmp_path / "closed"),
+        "OMP_NUM_THREADS": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    ray = [str(Path(sys.executable).parent / "ray"), "start", "--num-cpus=1"]
+    ray += ["--object-store-memory=200000000"]
+    for host, where in (
+        (site.main, ["--head", f"--port={PORT}", "--include-dashboard=false"]),
+        (site.other, [f"--address={made.address}"]),
+    ):
+        host.run(*ray, *where, f"--node-ip-address={host.address}", env=variables)
+    return made
+
+
+def test_a_node_of_a_ray_cluster_that_is_cut_off_costs_its_trial_only(
+    site: Site, cluster: Cluster, tmp_path: Path, undisturbed: dict[str, Any]
+) -> None:
+    with site.place(tmp_path) as place:
+        search = place.start(
+            "search",
+            *("--runner", "ray", "--address", cluster.address),
+            name="search",
+            more=["execution.workers=null"],
+            host=site.main,
+            env={"PGPASSWORD": site.server.password, **cluster.env},
+        )
+        wait_until(lambda: place.study.trials("COMPLETE"), running=[search])
+        place.gate.close()
+        wait_until(lambda: len(place.study.trials("RUNNING")) == 2, running=[search])
+        place.remember()
+        site.other.cut_off()
+        try:
+            place.gate.open()
+            search.finish()
+        finally:
+            site.other.connect_again()
+        place.check(undisturbed)
+        (lost,) = place.study.trials("FAIL")
+        assert lost.user_attrs["lost"]

@@ -99,7 +99,7 @@ class Cluster:
         """Calls a function once on every node, if the cluster outlives the search."""
         if self.started:
             return
-        task = ray.remote(num_cpus=0)(function)
+        task = ray.remote(num_cpus=0)(lambda: function())  # Ray takes no partial functions
         calls = [
             task.options(
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
