@@ -196,12 +196,11 @@ class Bridge:
             stop = TrialStopped(f"stopped by the scheduler{where}")
         self._stop(number, stop)
 
-    def lost(self, trial: Trial) -> None:
+    def lost(self, trial: Trial, error: Exception) -> None:
         """Records that a trial's worker died, or was given up."""
         number = int(trial.config[NUMBER])
         if number not in self._live:
             return
-        error = trial.get_pickled_error()
         cause = error.cause if isinstance(error, RayTaskError) else error
         silent = time.monotonic() - self._heard[number]
         if isinstance(cause, WorkerSpent):
@@ -288,7 +287,7 @@ class StudySearch(SearchAlgorithm):
 
 
 class Recorder(Callback):
-    """Hears what Tune does not tell its scheduler: results that end a trial, and deaths."""
+    """Hears what Tune does not tell its scheduler: results that end a trial, and beginnings."""
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
@@ -316,16 +315,6 @@ class Recorder(Callback):
     ) -> None:
         """A worker has a trial."""
         self._bridge.began(trial)
-
-    def on_trial_error(
-        self,
-        iteration: int,  # noqa: ARG002 (Tune's signature)
-        trials: Sequence[Trial],  # noqa: ARG002
-        trial: Trial,
-        **info: Any,  # noqa: ARG002
-    ) -> None:
-        """A worker died, or was given up."""
-        self._bridge.lost(trial)
 
 
 def _lost(number: int, error: RayActorError) -> Lost:

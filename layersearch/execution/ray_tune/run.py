@@ -111,7 +111,7 @@ class _Driver:
         self._options = options
         self._scheduler = scheduler
         self._pauses = pauses
-        self._ahead = isinstance(scheduler, FIFOScheduler) and not self._desk.prunes
+        self._ahead = type(scheduler) is FIFOScheduler and not self._desk.prunes
         self._idle: float | None = None  # since when no trial has run
         self._said = 0.0
 
@@ -176,6 +176,7 @@ class _Driver:
         scheduler = RecordingScheduler(self._scheduler, hear=bridge.hear, prune=bridge.prune)
         with environment(_TUNE):
             return _Controller(
+                failed=bridge.lost,
                 search_alg=StudySearch(bridge),
                 scheduler=scheduler,
                 callbacks=[Recorder(bridge)],
@@ -225,8 +226,16 @@ class _Driver:
 class _Controller(TuneController):
     """Tune's controller, which writes nothing down: the study has it all."""
 
+    def __init__(self, *, failed: Callable[[Any, Exception], None], **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._failed = failed
+
     def checkpoint(self, force: bool = False, wait: bool = False) -> None:
         """Nothing to keep."""
+
+    def _process_trial_failure(self, trial: Any, exception: Exception) -> None:
+        self._failed(trial, exception)  # callbacks are not told with what error
+        super()._process_trial_failure(trial, exception)
 
 
 @contextlib.contextmanager

@@ -52,7 +52,7 @@ def make_scheduler(
             raise SearchError("execution.scheduler: 'fifo' takes no options; leave them out")
         return FIFOScheduler(), False
     kind = _CLASSES.get(options.name) or _own(options.name)
-    known = inspect.signature(kind).parameters
+    known = _parameters(kind)
     wrong = [name for name in options.options if name not in known or name in _OURS]
     if wrong:
         usable = [name for name in known if name not in _OURS]
@@ -69,6 +69,13 @@ def make_scheduler(
         raise SearchError(f"execution.scheduler: {options.name} gave no scheduler of Ray Tune")
     yields = options.name == "median" and not _never_pauses(chosen)
     return made, options.name not in {"asha", "median"} or yields
+
+
+def _parameters(kind: Callable[..., Any]) -> Sequence[str]:
+    try:
+        return list(inspect.signature(kind).parameters)
+    except (TypeError, ValueError) as error:
+        raise SearchError(f"execution.scheduler: {kind} makes no scheduler") from error
 
 
 def _defaults(name: str, epochs: int) -> dict[str, Any]:
