@@ -10,10 +10,11 @@ first round has all the smallest subsets of the space as candidates and its best
 runs that is the whole search. Where everything is over a budget or `max_units`, backward starts
 from what is left after leaving out the largest units.
 
-Many workers. While a round's last candidates are running, free workers go on with the likely next
-round: the best so far is presumed to win. Answers follow from the scores of whole rounds only, so
-neither the number of workers nor the order in which trials end changes them; a score that was
-speculated in vain stays in the study and is used if a later round asks for it.
+Many workers. While a round's last candidates are running, free workers go on with what the rounds
+to come will most probably ask for (`speculation`). Answers follow from the scores of whole rounds
+only, so neither the number of workers nor the order in which trials end changes them; a score that
+was speculated in vain stays in the study, and a running trial that no round can ask for any more is
+named by `moot`, to be stopped.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -110,7 +111,7 @@ class Greedy:
         max_rounds: stop after that many rounds.
         start_score: for 'paper' and 'official' forward, what the first round's best must exceed.
             Default: 0, as in the paper; minus infinity if that best is negative, as a loss is.
-        speculate: how many rounds ahead free workers go.
+        speculate: how many rounds ahead free workers go; 0: they wait.
         max_failures: how often a subset may fail before it is lost.
     """
 
