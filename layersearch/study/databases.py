@@ -26,6 +26,8 @@ _POSTGRES_CONNECTION = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,  # ms that what was sent may stay unacknowledged
     "application_name": "layersearch",
+    # Databases that were made without a locale have none (SQL_ASCII), and texts would be bytes.
+    "client_encoding": "utf8",
 }
 # And what the server does about a driver that vanishes: it must not hold locks for hours.
 _POSTGRES_SESSION = {

@@ -99,7 +99,11 @@ class Cluster:
         """Calls a function once on every node, if the cluster outlives the search."""
         if self.started:
             return
-        task = ray.remote(num_cpus=0)(lambda: function())  # Ray takes no partial functions
+
+        def call() -> None:  # Ray takes no partial functions
+            function()
+
+        task = ray.remote(num_cpus=0)(call)
         calls = [
             task.options(
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
