@@ -24,9 +24,25 @@ from layersearch.execution.ray_tune.options import SchedulerOptions
 from layersearch.space.trial import Report
 
 METRIC, CLOCK = "score", "epochs"  # of the results that schedulers see
+
+
+class BracketsFilledOnce(HyperBandScheduler):
+    """HyperBand, each of whose brackets takes its number of trials and no more.
+
+    Tune's counts the trials of a bracket that are alive. Where fewer are begun at once than the
+    bracket holds, every trial of the search would join the first one, which halves nothing.
+    """
+
+    def _create_bracket(self, s: int) -> Any:
+        bracket = super()._create_bracket(s)
+        taken, size = bracket._all_trials, bracket._n0  # noqa: SLF001 - there is no other way
+        bracket.filled = lambda: len(taken) >= size or bracket._halves < s  # noqa: SLF001
+        return bracket
+
+
 _CLASSES: Mapping[str, type[TrialScheduler]] = {
     "asha": ASHAScheduler,
-    "hyperband": HyperBandScheduler,
+    "hyperband": BracketsFilledOnce,
     "median": MedianStoppingRule,
 }
 _OURS = ("metric", "mode", "time_attr")
