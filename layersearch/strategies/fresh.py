@@ -40,6 +40,8 @@ class Fresh:
 
     def exhausted(self, ledger: Ledger) -> Wait | Done | None:
         """What to do if no subset of the space is open; None if there is one."""
+        if self._has_more_than(ledger.taken_at_most):
+            return None
         taken = {*ledger.settled_subsets(), *ledger.running}
         if self._has_more_than(len(taken)):
             return None

@@ -19,12 +19,11 @@ named by `moot`, to be stopped.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice, takewhile
 from math import inf
 from typing import Literal
 
-from layersearch.errors import ConfigError, Problem
 from layersearch.space import History, SearchSpace, Subset
+from layersearch.strategies.beginning import check_first_round, find_start, smallest_subsets
 from layersearch.strategies.protocol import (
     MAX_FAILURES,
     Done,
@@ -55,7 +54,6 @@ Stop = Literal["paper", "official", "paired"]
 
 OFFICIAL_MIN_GAIN = 0.01  # the default of the paper's code
 _BASES = 64  # whose candidates are kept
-MAX_FIRST_ROUND = 1_000  # trials; beyond it a search that begins in the middle is refused
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +134,9 @@ class Greedy:
         self._start_score = start_score
         self._scores_start = stop == "paired" or not self.forward
         self._rule = _rule(stop, min_gain, z)
-        self._start = self._find_start()
-        self._check_first_round()
+        self._start = find_start(space, forward=self.forward)
+        if self._start is None:
+            check_first_round(space)
         self._past = _Past()
         self._memo: dict[Subset | None, tuple[tuple[str, Subset], ...]] = {}
 
@@ -337,7 +336,7 @@ class Greedy:
     def _changes(self, base: Subset | None) -> Iterator[tuple[str, Subset]]:
         """What one more unit (forward) or one less (backward) makes of the base, in the space."""
         if base is None:
-            yield from ((str(subset), subset) for subset in self._smallest())
+            yield from ((str(subset), subset) for subset in smallest_subsets(self.space))
             return
         for unit in self.space.free:
             if (unit in base) != self.forward:
@@ -345,44 +344,6 @@ class Greedy:
                 subset = self.space.subset(names)
                 if subset in self.space:
                     yield unit, subset
-
-    # --- Begin and end ----------------------------------------------------------------------------
-
-    def _find_start(self) -> Subset | None:
-        always = self.space.bounds.always
-        if self.space.bounds.contiguous is not None:
-            return None  # runs are not built from one another
-        if self.forward:
-            start = self.space.subset(always)
-            return start if start in self.space else None
-        left = sorted(
-            self.space.free,
-            key=lambda name: self.space.trainable_parameters(self.space.subset([name])),
-        )
-        while left:
-            start = self.space.subset((*always, *left))
-            if start in self.space:
-                return start
-            left.pop()
-        return None
-
-    def _check_first_round(self) -> None:
-        """Subsets that are not built up one by one are as many as there are of them."""
-        if self._start is None:
-            begin = list(islice(self._smallest(), MAX_FIRST_ROUND + 1))
-            if len(begin) > MAX_FIRST_ROUND:
-                what = f"greedy would begin with all subsets of {len(begin[0])} units, over "
-                remedy = "lower space.min_units, choose direction 'backward' or another strategy"
-                raise ConfigError(
-                    [Problem(where="strategy", what=f"{what}{MAX_FIRST_ROUND}", remedy=remedy)]
-                )
-
-    def _smallest(self) -> Iterator[Subset]:
-        subsets = self.space.enumerate()
-        first = next(subsets, None)
-        if first is not None:
-            yield first
-            yield from takewhile(lambda subset: len(subset) == len(first), subsets)
 
     def _in_words(self, now: Round) -> str:
         if now.complete and now.stop:
