@@ -1,26 +1,30 @@
 #!/usr/bin/env python
 """What a trial costs besides training: seconds a trial of trials that train nothing.
 
-SQLite, worker processes, 16 boolean parameters, 5 reports a trial; once without pruning (reports
-are written together) and once with a median pruner (each report waits for its verdict).
+Worker processes, 16 boolean parameters, 5 reports a trial; once without pruning (reports are
+written together) and once with a median pruner (each report waits for its verdict). The study is in
+SQLite, or in the storages that are named; each run makes a study of its own there.
 
     python scripts/benchmark_overhead.py [--trials 200] [--workers 2] [--repeats 3]
+        [--storage :memory: --storage study.db --storage study.log --storage postgresql://…]
 """
 
 import argparse
 import os
 import platform
+import secrets
 import statistics
 import tempfile
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import optuna
 
 from layersearch.execution import Budgets, local_pool, run_search
 from layersearch.space import Subset
 from layersearch.space.trial import Job, Proposal, Report, Reporter, TrialResult, WorkerPlace
-from layersearch.study import open_study
+from layersearch.study import MEMORY, masked, open_study
 
 UNITS = tuple(f"layer{stage}.{block}" for stage in range(1, 5) for block in range(4))
 EPOCHS = 5
@@ -35,23 +39,36 @@ def main() -> None:
         f"Python {platform.python_version()}, optuna {optuna.__version__}, "
         f"{options.workers} workers, {options.trials} trials"
     )
-    for name, pruner in (("no pruner", None), ("median pruner", optuna.pruners.MedianPruner())):
-        runs = [
-            measure(trials=options.trials, workers=options.workers, pruner=pruner)
-            for _ in range(options.repeats)
-        ]
-        wall, processor = zip(*runs, strict=True)
-        print(f"{name:>14}: {_shown(wall)} ms a trial; the driver computes {_shown(processor)} ms")
+    for storage in options.storage or ["study.db"]:
+        print(masked(storage))
+        for name, pruner in (("no pruner", None), ("median pruner", optuna.pruners.MedianPruner())):
+            runs = [
+                measure(
+                    trials=options.trials, workers=options.workers, pruner=pruner, storage=storage
+                )
+                for _ in range(options.repeats)
+            ]
+            wall, processor = zip(*runs, strict=True)
+            print(
+                f"{name:>14}: {_shown(wall)} ms a trial; the driver computes {_shown(processor)} ms"
+            )
 
 
 def measure(
-    *, trials: int, workers: int, pruner: optuna.pruners.BasePruner | None
+    *,
+    trials: int,
+    workers: int,
+    pruner: optuna.pruners.BasePruner | None,
+    storage: str = "study.db",
 ) -> tuple[float, float]:
     """Seconds a trial, and of the driver's processor, without the start of the workers."""
     clock = _Clock()
     with tempfile.TemporaryDirectory() as folder:
         sampler = optuna.samplers.RandomSampler(seed=0)
-        with open_study("overhead", directory=folder, sampler=sampler, pruner=pruner) as opened:
+        if "://" not in storage and storage != MEMORY:
+            storage = str(Path(folder) / storage)  # a file that goes with the folder
+        name = f"overhead {secrets.token_hex(4)}"  # a database keeps its studies
+        with open_study(name, storage=storage, sampler=sampler, pruner=pruner) as opened:
             run_search(
                 opened,
                 make_job,
@@ -119,6 +136,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--storage", action="append", help="a path, a URL or :memory:; several")
     return parser.parse_args()
 
 

@@ -109,14 +109,14 @@ def test_everything_else_may_be_done_twice(study, lossy):
     lossy.losing = [
         *("set_trial_param", "set_trial_intermediate_value", "set_trial_user_attr"),
         *("set_trial_system_attr", "set_study_user_attr", "set_study_system_attr"),
-        *("get_trial", "get_all_trials", "get_study_user_attrs", "get_study_directions"),
+        *("get_trial", "get_all_trials", "get_study_user_attrs"),
     ]
     trial.suggest_float("x", 0, 1)
     trial.report(0.25, 0)
     trial.set_user_attr("a", 1)
     trial.set_constraint("c", -1.0)
     study.set_user_attr("b", 2)
-    study.set_metric_names(["score"])
+    study._storage.set_study_system_attr(0, "c", 3)
     study.tell(trial, 0.5)
     (ended,) = study.trials
     assert (ended.intermediate_values, ended.user_attrs) == ({0: 0.25}, {"a": 1})
