@@ -23,6 +23,7 @@ def load_backbone(
     head: str | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    centre: float | None = None,
 ) -> Backbone:
     """A pretrained network by name, in eval mode and frozen.
 
@@ -36,6 +37,8 @@ def load_backbone(
         head: path of the classifier; None: found.
         mean: of the normalisation, one number a channel; None: what the weights expect.
         std: the same.
+        centre: the share of the shorter side of an image that the evaluation keeps; None: as the
+            weights were evaluated.
 
     Raises:
         BackboneError: if the name is unknown, the factory or a download fails, or no head is found.
@@ -48,7 +51,7 @@ def load_backbone(
         arguments=dict(factory_args or {}),
     )
     made = build(request)
-    preprocessing = _overridden(made.preprocessing, mean, std)
+    preprocessing = _overridden(made.preprocessing, mean, std, centre)
     path = _find_head(made.network, preprocessing, head)
     words = made.weights
     if made.file is not None:
@@ -73,6 +76,7 @@ def backbone_from_module(
     input_size: int | tuple[int, int],
     mean: Sequence[float],
     std: Sequence[float],
+    centre: float | None = None,
     name: str | None = None,
     head: str | None = None,
 ) -> Backbone:
@@ -83,6 +87,7 @@ def backbone_from_module(
         input_size: pixels, or (H, W).
         mean: of the normalisation of images in [0, 1], one number a channel.
         std: the same.
+        centre: the share of the shorter side of an image that the evaluation keeps; None: all.
         name: for reports; None: that of its class.
         head: path of the classifier; None: found.
 
@@ -90,7 +95,7 @@ def backbone_from_module(
         BackboneError: if it does not run on such images, or no head is found.
     """
     size = (input_size, input_size) if isinstance(input_size, int) else input_size
-    preprocessing = _overridden(Preprocessing(mean=(), std=(), input_size=size), mean, std)
+    preprocessing = _overridden(Preprocessing(mean=(), std=(), input_size=size), mean, std, centre)
     path = _find_head(network, preprocessing, head)
     return Backbone(
         name=name or type(network).__name__,
@@ -119,13 +124,21 @@ def _weights(weights: str | Path | None) -> str | Path | None:
 
 
 def _overridden(
-    preprocessing: Preprocessing, mean: Sequence[float] | None, std: Sequence[float] | None
+    preprocessing: Preprocessing,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    centre: float | None,
 ) -> Preprocessing:
     chosen = replace(
         preprocessing,
         mean=preprocessing.mean if mean is None else tuple(float(m) for m in mean),
         std=preprocessing.std if std is None else tuple(float(s) for s in std),
+        centre=preprocessing.centre if centre is None else float(centre),
     )
+    if not 0 < chosen.centre <= 1:
+        raise BackboneError(
+            f"backbone.centre: must be a share of the side, above 0, up to 1 ({chosen.centre})"
+        )
     if not chosen.mean or len(chosen.mean) != len(chosen.std):
         raise BackboneError(
             f"backbone.mean, backbone.std: one number a channel each ({chosen.mean}, {chosen.std})"

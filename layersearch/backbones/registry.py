@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,7 +164,13 @@ def _torchvision(request: Request) -> Built:
             vars(network)["aux_logits"] = False
     return Built(
         network=network,
-        preprocessing=_preprocessing(request, tuple(like.mean), tuple(like.std), crop),
+        preprocessing=_preprocessing(
+            request,
+            tuple(like.mean),
+            tuple(like.std),
+            crop,
+            centre=min(1.0, min(crop) / like.resize_size[0]),
+        ),
         weights="random" if chosen is None else f"torchvision {chosen}",
         file=request.file,
         ignored=tuple(f"{name}." for name in _AUXILIARY),
@@ -241,7 +248,13 @@ def _timm(request: Request) -> Built:
     size = (int(like["input_size"][1]), int(like["input_size"][2]))
     return Built(
         network=network,
-        preprocessing=_preprocessing(request, tuple(like["mean"]), tuple(like["std"]), size),
+        preprocessing=_preprocessing(
+            request,
+            tuple(like["mean"]),
+            tuple(like["std"]),
+            size,
+            centre=min(1.0, min(size) / math.floor(min(size) / like["crop_pct"])),  # timm's floor
+        ),
         weights=f"timm {name}" if pretrained else "random",
         file=request.file,
     )
@@ -259,9 +272,14 @@ def _parameters(timm: Any, name: str) -> set[str]:
 
 
 def _preprocessing(
-    request: Request, mean: tuple[float, ...], std: tuple[float, ...], size: tuple[int, int]
+    request: Request,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    size: tuple[int, int],
+    *,
+    centre: float = 1.0,
 ) -> Preprocessing:
-    return Preprocessing(mean=mean, std=std, input_size=request.input_size or size)
+    return Preprocessing(mean=mean, std=std, input_size=request.input_size or size, centre=centre)
 
 
 def _call(

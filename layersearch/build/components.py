@@ -14,7 +14,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from layersearch.backbones import Backbone, Chain, backbone_from_module, build_chain, load_backbone
+from layersearch.backbones import (
+    Backbone,
+    Chain,
+    Preprocessing,
+    backbone_from_module,
+    build_chain,
+    load_backbone,
+)
 from layersearch.build.given import Given
 from layersearch.config import GIVEN, SearchConfig
 from layersearch.data import (
@@ -24,6 +31,7 @@ from layersearch.data import (
     splits_from_dataset,
     splits_from_tensors,
 )
+from layersearch.data.decoding import LARGEST_CHOSEN_CANVAS
 from layersearch.errors import (
     BackboneError,
     ConfigError,
@@ -55,9 +63,12 @@ def build_components(config: SearchConfig, given: Given) -> Components:
     """
     objective = build_objective(config, given)
     recipe = build_recipe(config)
-    data = build_data(config, given)
+    own = given.backbone is not None and not isinstance(given.backbone, Backbone)
+    # The user's own network takes images as they are; others tell how large they want them.
+    named = None if own else build_backbone(config, given, None)
+    data = build_data(config, given, None if named is None else named.preprocessing)
     _check_metric(objective, data)
-    backbone = build_backbone(config, given, data)
+    backbone = build_backbone(config, given, data) if named is None else named
     units = unit_choices(config)
     cache = config.execution.cache
     folder = Path(config.study.directory) / config.study_name
@@ -197,6 +208,7 @@ def build_backbone(config: SearchConfig, given: Given, data: DataSplits | None) 
             input_size=size,
             mean=section.mean or (0.0, 0.0, 0.0),
             std=section.std or (1.0, 1.0, 1.0),
+            centre=section.centre,
             head=section.head,
         )
     weights = section.weights
@@ -210,6 +222,7 @@ def build_backbone(config: SearchConfig, given: Given, data: DataSplits | None) 
         head=section.head,
         mean=section.mean,
         std=section.std,
+        centre=section.centre,
     )
 
 
@@ -224,9 +237,14 @@ def _copied(network: nn.Module) -> nn.Module:
         ) from error
 
 
-def build_data(config: SearchConfig, given: Given) -> DataSplits:
-    """Training samples, folds and the sealed test split."""
+def build_data(
+    config: SearchConfig, given: Given, preprocessing: Preprocessing | None = None
+) -> DataSplits:
+    """Training samples, folds and the sealed test split; images as large as the backbone needs."""
     section = config.data
+    largest = LARGEST_CHOSEN_CANVAS if preprocessing is None else preprocessing.resize
+    if config.recipe.augmentation.random_resized_crop is not None:
+        largest = max(largest, LARGEST_CHOSEN_CANVAS)  # small parts are enlarged from it
     sizes: dict[str, Any] = {
         "train_samples": section.train_samples,
         "samples_per_class": section.samples_per_class,
@@ -236,6 +254,7 @@ def build_data(config: SearchConfig, given: Given) -> DataSplits:
         "retrain_on": section.retrain_on,
         "overlap": section.overlap,
         "image_size": section.image_size,
+        "largest_image": largest,
         "seed": config.seed,
     }
     if isinstance(given.data, DataSplits):

@@ -33,6 +33,9 @@ class BackboneConfig(Section):
     input_size: Annotated[int, Field(ge=1)] | None = None  # pixels, square; null: the weights' own
     mean: Triple | None = None  # of the inputs in [0, 1]; null: the weights' own
     std: Triple | None = None  # the same
+    # Share of an image's shorter side that evaluation keeps; null: as the weights were evaluated
+    # (0.875 is 224 pixels out of 256). Images no larger than the input are kept whole.
+    centre: Annotated[float, Field(gt=0, le=1)] | None = None
     arguments: Options = Field(default_factory=dict)  # for the factory
 
 
@@ -63,7 +66,8 @@ class DataConfig(Section):
     # Test samples that are copies of training samples; null: refuse, but drop from published
     # benchmarks and from what is left of one pool.
     overlap: Literal["refuse", "drop"] | None = None
-    # Pixels, square, that images are stored at; null: their own size, 256 at most.
+    # Pixels, square, that images are stored at; null: their own size, at most what the backbone
+    # resizes to before it keeps the centre.
     image_size: Annotated[int, Field(ge=1)] | None = None
 
 

@@ -14,7 +14,14 @@ from PIL import Image
 from torch import Tensor
 
 from layersearch.data.arrays import as_labels, as_samples, source_from_arrays
-from layersearch.data.decoding import Canvas, common_canvas, fit, fit_tensor, loaded
+from layersearch.data.decoding import (
+    LARGEST_CHOSEN_CANVAS,
+    Canvas,
+    common_canvas,
+    fit,
+    fit_tensor,
+    loaded,
+)
 from layersearch.data.files import ListedFiles, nearest
 from layersearch.data.pools import FilePool, Index, JoinedPool, Pool, Source, numbered
 from layersearch.errors import DataError
@@ -82,11 +89,15 @@ class DatasetPool:
     labels: Index
     ids: Sequence[str]
 
-    def decode(self, chosen: Index, *, canvas: Canvas | None) -> Tensor:
+    def decode(
+        self, chosen: Index, *, canvas: Canvas | None, largest: int = LARGEST_CHOSEN_CANVAS
+    ) -> Tensor:
         """uint8 (M, 3, H, W) or float (M, ...)."""
         images = [self._image(index, canvas) for index in chosen.tolist()]
         if canvas is None and all(isinstance(image, Image.Image) for image in images):
-            canvas = common_canvas((image.height, image.width) for image in images)
+            canvas = common_canvas(
+                ((image.height, image.width) for image in images), largest=largest
+            )
             images = [fit(image, canvas=canvas) for image in images]
         tensors = [_as_tensor(image) for image in images]
         shapes = {tuple(tensor.shape) for tensor in tensors}
@@ -99,7 +110,9 @@ class DatasetPool:
                 f"data: samples have different shapes {sorted(shapes)[:3]}; "
                 "give all of them one shape, or uint8 images"
             )
-        canvas = canvas or common_canvas((s.shape[-2], s.shape[-1]) for s in each)
+        canvas = canvas or common_canvas(
+            ((s.shape[-2], s.shape[-1]) for s in each), largest=largest
+        )
         return torch.cat([fit_tensor(sample, canvas=canvas) for sample in each])
 
     def check(self, chosen: Index) -> None:

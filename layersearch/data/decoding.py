@@ -23,8 +23,8 @@ Canvas = tuple[int, int]
 T = TypeVar("T")
 R = TypeVar("R")
 
-# The longest shorter side that is kept without being asked for: thousands of photographs as they
-# come from the camera would fill the memory.
+# The longest shorter side that is kept where nobody says what the network needs: thousands of
+# photographs as they come from the camera would fill the memory.
 LARGEST_CHOSEN_CANVAS = 256
 
 # What the last bytes of a complete file hold; cameras append a little after it.
@@ -40,6 +40,7 @@ def decode_all(
     names: Sequence[str],
     *,
     canvas: Canvas | None,
+    largest: int = LARGEST_CHOSEN_CANVAS,
     where: str,
     threads: int | None = None,
 ) -> Tensor:
@@ -49,6 +50,7 @@ def decode_all(
         read: the bytes of the i-th image; called from several threads.
         names: of the images, for messages.
         canvas: None: `common_canvas` of these images.
+        largest: shorter side of that in pixels, at most.
         where: the folder or archive, for messages.
         threads: default: one a core, 8 at most.
 
@@ -56,11 +58,11 @@ def decode_all(
         DataError: some cannot be read; names the first few.
     """
     if canvas is None:
-        images = _decode_alike(read, names, threads=threads)
+        images = _decode_alike(read, names, largest=largest, threads=threads)
         if images is not None:
             return images
         sizes = _try_all(lambda i: image_size(read(i)), names, where=where, threads=threads)
-        canvas = common_canvas(sizes)
+        canvas = common_canvas(sizes, largest=largest)
     images = torch.empty((len(names), *canvas, 3), dtype=torch.uint8)
     target = images.numpy()
 
@@ -72,7 +74,7 @@ def decode_all(
 
 
 def _decode_alike(
-    read: Callable[[int], bytes], names: Sequence[str], *, threads: int | None
+    read: Callable[[int], bytes], names: Sequence[str], *, largest: int, threads: int | None
 ) -> Tensor | None:
     """The images if all are readable and of one size, in one go; otherwise None, and soon."""
     alike = True
@@ -89,7 +91,7 @@ def _decode_alike(
             return
         if target is None:  # memory that is never written to is never taken
             target = np.empty((len(names), *pixels.shape), dtype=np.uint8)
-        if pixels.shape == target.shape[1:] and min(pixels.shape[:2]) <= LARGEST_CHOSEN_CANVAS:
+        if pixels.shape == target.shape[1:] and min(pixels.shape[:2]) <= largest:
             target[index] = pixels
         else:
             alike = False
@@ -161,16 +163,16 @@ def image_size(content: bytes) -> Canvas:
     return image.size if _orientation(image) >= 5 else (image.size[1], image.size[0])
 
 
-def common_canvas(sizes: Iterable[Canvas]) -> Canvas:
-    """The size that all share, else a square of their median shorter side; 256 at most.
+def common_canvas(sizes: Iterable[Canvas], *, largest: int = LARGEST_CHOSEN_CANVAS) -> Canvas:
+    """The size that all share, else a square of their median shorter side.
 
-    Larger images keep their shape, with a shorter side of 256.
+    Larger images keep their shape, with a shorter side of `largest` pixels.
     """
     sizes = list(sizes)
     height, width = sizes[0]
     if len(set(sizes)) > 1:
         height = width = int(np.median([min(size) for size in sizes]))
-    scale = min(1.0, LARGEST_CHOSEN_CANVAS / min(height, width))
+    scale = min(1.0, largest / min(height, width))
     return (round(height * scale), round(width * scale))
 
 

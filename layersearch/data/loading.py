@@ -11,6 +11,7 @@ from layersearch.data.archives import default_cache
 from layersearch.data.arrays import read_arrays, read_digits, read_idx, source_from_arrays
 from layersearch.data.checks import Overlap
 from layersearch.data.datasets import read_factory, source_from_datasets
+from layersearch.data.decoding import LARGEST_CHOSEN_CANVAS
 from layersearch.data.files import nearest
 from layersearch.data.folders import read_folder, read_vtab
 from layersearch.data.named import read_torchvision
@@ -37,6 +38,7 @@ def load_data(
     holdout: int | float | Given | None = None,
     retrain_on: RetrainOn | None = None,
     image_size: int | None = None,
+    largest_image: int = LARGEST_CHOSEN_CANVAS,
     overlap: Overlap | None = None,
     check: bool = True,
     cache: str | Path | None = None,
@@ -65,8 +67,9 @@ def load_data(
             it in. Default: 'train' where the hold-out was drawn beside, otherwise 'all'.
         image_size: side in pixels of the square canvas that images are stored at; None: the images'
             own size where all are equal, otherwise the median of their shorter sides; with a
-            shorter side of 256 at most. Views resize to what the network takes, so a canvas larger
-            than the images only costs memory.
+            shorter side of `largest_image` at most. Views resize to what the network takes, so a
+            canvas larger than the images only costs memory.
+        largest_image: in pixels: the `resize` of the backbone's preprocessing suits.
         overlap: what to do with test samples that are copies of training samples: 'refuse' or
             'drop' them. Default: 'refuse'; for published benchmarks and where the test split is
             the rest of one pool, 'drop'.
@@ -90,6 +93,7 @@ def load_data(
         holdout=holdout,
         retrain_on=retrain_on,
         image_size=image_size,
+        largest_image=largest_image,
         overlap=overlap,
         check=check,
         seed=seed,
@@ -118,7 +122,7 @@ def splits_from_tensors(
         classes: names of the labels.
         seed: decides every pick and fold.
         **choices: as `load_data`: train_samples, samples_per_class, test_samples, folds, holdout,
-            retrain_on, image_size, overlap, check.
+            retrain_on, image_size, largest_image, overlap, check.
 
     Raises:
         DataError: as `load_data`.

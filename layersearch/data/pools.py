@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from layersearch.data.decoding import (
+    LARGEST_CHOSEN_CANVAS,
     Canvas,
     check_all,
     common_canvas,
@@ -42,8 +43,18 @@ class Pool(Protocol):
         """Of every sample; unique."""
         ...
 
-    def decode(self, chosen: Index, *, canvas: Canvas | None) -> Tensor:
-        """The chosen samples, uint8 (M, 3, H, W) or float (M, ...). Raises: DataError."""
+    def decode(
+        self, chosen: Index, *, canvas: Canvas | None, largest: int = LARGEST_CHOSEN_CANVAS
+    ) -> Tensor:
+        """The chosen samples, uint8 (M, 3, H, W) or float (M, ...).
+
+        Args:
+            chosen: indices.
+            canvas: None: one is found, with a shorter side of `largest` pixels at most.
+            largest: in pixels.
+
+        Raises: DataError.
+        """
         ...
 
     def check(self, chosen: Index) -> None:
@@ -89,10 +100,19 @@ class FilePool:
     labels: Index
     threads: int | None = None
 
-    def decode(self, chosen: Index, *, canvas: Canvas | None) -> Tensor:
+    def decode(
+        self, chosen: Index, *, canvas: Canvas | None, largest: int = LARGEST_CHOSEN_CANVAS
+    ) -> Tensor:
         """uint8 (M, 3, H, W)."""
         read, names = self._reader(chosen)
-        return decode_all(read, names, canvas=canvas, where=self.files.where, threads=self.threads)
+        return decode_all(
+            read,
+            names,
+            canvas=canvas,
+            largest=largest,
+            where=self.files.where,
+            threads=self.threads,
+        )
 
     def check(self, chosen: Index) -> None:
         """Decodes each, keeping nothing; of very many bytes, looks at their ends."""
@@ -121,7 +141,13 @@ class TensorPool:
     labels: Index
     ids: Sequence[str]
 
-    def decode(self, chosen: Index, *, canvas: Canvas | None) -> Tensor:
+    def decode(
+        self,
+        chosen: Index,
+        *,
+        canvas: Canvas | None,
+        largest: int = LARGEST_CHOSEN_CANVAS,  # noqa: ARG002
+    ) -> Tensor:
         """A copy."""
         # index_select copies: a view would keep the whole pool, test samples too, in reach.
         images = self.images.index_select(0, torch.from_numpy(chosen))
@@ -159,18 +185,23 @@ class JoinedPool:
         object.__setattr__(self, "labels", np.concatenate([self.first.labels, self.second.labels]))
         object.__setattr__(self, "ids", (*self.first.ids, *self.second.ids))
 
-    def decode(self, chosen: Index, *, canvas: Canvas | None) -> Tensor:
+    def decode(
+        self, chosen: Index, *, canvas: Canvas | None, largest: int = LARGEST_CHOSEN_CANVAS
+    ) -> Tensor:
         """As the two do; both onto one canvas."""
         here, there = self._divide(chosen)
         if canvas is None and len(here) and len(there):
             # Each part alone could settle on another size.
-            parts = [self.first.decode(here, canvas=None), self.second.decode(there, canvas=None)]
+            parts = [
+                pool.decode(part, canvas=None, largest=largest)
+                for pool, part in ((self.first, here), (self.second, there))
+            ]
             shapes = [(part.shape[-2], part.shape[-1]) for part in parts if part.dim() == 4]
             if len(set(shapes)) > 1:
-                return self.decode(chosen, canvas=common_canvas(shapes))
+                return self.decode(chosen, canvas=common_canvas(shapes, largest=largest))
         else:
             parts = [
-                pool.decode(part, canvas=canvas)
+                pool.decode(part, canvas=canvas, largest=largest)
                 for pool, part in ((self.first, here), (self.second, there))
                 if len(part)
             ]

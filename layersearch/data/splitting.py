@@ -14,7 +14,7 @@ from layersearch.data.checks import (
     check_overlap,
     check_paths,
 )
-from layersearch.data.decoding import Canvas
+from layersearch.data.decoding import LARGEST_CHOSEN_CANVAS, Canvas
 from layersearch.data.picking import Division, Given, RetrainOn, divide, pick
 from layersearch.data.pools import Index, Pool, Source
 from layersearch.data.samples import DataSplits, Fold, Samples
@@ -37,12 +37,13 @@ class Choices:
     holdout: int | float | Given | None = None
     retrain_on: RetrainOn | None = None
     image_size: int | None = None
+    largest_image: int = LARGEST_CHOSEN_CANVAS
     overlap: Overlap | None = None
     check: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("test_samples", "image_size"):
+        for name in ("test_samples", "image_size", "largest_image"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise DataError(f"data.{name}: must be at least 1 ({value})")
@@ -70,7 +71,13 @@ def split_source(source: Source, choices: Choices) -> DataSplits:
         tested, note = _distinct(source, used, test, tested, choices.overlap)
         notes += (note,) if note else ()
     side = choices.image_size
-    train = _samples(source.train, used, source.classes, None if side is None else (side, side))
+    train = _samples(
+        source.train,
+        used,
+        source.classes,
+        None if side is None else (side, side),
+        largest=choices.largest_image,
+    )
     canvas = (train.images.shape[-2], train.images.shape[-1]) if train.images.dim() == 4 else None
     if choices.check:
         _check_test(train, test, tested, canvas)
@@ -170,9 +177,16 @@ def _check_test(train: Samples, test: Pool, tested: Index, canvas: Canvas | None
         )
 
 
-def _samples(pool: Pool, chosen: Index, classes: tuple[str, ...], canvas: Canvas | None) -> Samples:
+def _samples(
+    pool: Pool,
+    chosen: Index,
+    classes: tuple[str, ...],
+    canvas: Canvas | None,
+    *,
+    largest: int = LARGEST_CHOSEN_CANVAS,
+) -> Samples:
     return Samples(
-        pool.decode(chosen, canvas=canvas),
+        pool.decode(chosen, canvas=canvas, largest=largest),
         torch.from_numpy(pool.labels[chosen]),
         tuple(pool.ids[index] for index in chosen),
         classes,

@@ -3,13 +3,14 @@
 View e of sample i is fixed by (seed, i, e): the same in every trial, batch and process, so that
 trials differ by what they tune alone and features of augmented images can be cached.
 
-All augmentations here keep rows and columns apart, so no sample is visited one by one. Windows and
-mirrors of whole pixels are gathered as bytes; a change of size that all samples share is made on
-the bytes of the batch. Where each sample has a scale of its own (RandomResizedCrop), its view is
-A @ image @ B^T with A (h, H) and B (w, W) matrices of bilinear weights: exactly what resizing the
-cut-out part with antialiasing gives (the triangle filter widened to the scale, as in Pillow and
-`interpolate(antialias=True)`), which `grid_sample` cannot. These products are not rounded to bytes,
-so a pixel may differ by half a grey level from a pipeline of PIL images.
+Windows and mirrors of whole pixels are gathered as bytes; a change of size that all samples share
+is made on the bytes of the batch. Where each sample has a scale of its own (RandomResizedCrop),
+the CPU visits one sample after the other, because it resizes bytes about ten times as fast as
+floats. Elsewhere the views of a batch are A @ image @ B^T with A (h, H) and B (w, W) matrices of
+bilinear weights: exactly what resizing the cut-out part with antialiasing gives (the triangle
+filter widened to the scale, as in Pillow and `interpolate(antialias=True)`), which `grid_sample`
+cannot. All are rounded to bytes, after columns and after rows, as in a pipeline of PIL images;
+where a value lies between two bytes, devices may round differently.
 """
 
 from typing import Any
@@ -36,7 +37,8 @@ class Views:
         views: how many distinct views a sample has: view e is view e modulo this. None: each e has
             its own.
         centre: the share of the shorter side that the evaluation view keeps (0.875 is the custom of
-            ImageNet: 256 pixels cut to 224).
+            ImageNet: 256 pixels cut to 224). Windows and mirrors are of the evaluation view. Images
+            that are no larger than the input are kept whole: they have no border to spare.
         channels_last: the memory format of what `batch` returns.
     """
 
@@ -105,7 +107,7 @@ class Views:
         elif self.augmentation.random_resized_crop is not None:
             pixels = self._resized_crop(images, samples, number)
         else:
-            pixels = self._window(self._whole(images), samples, number)
+            pixels = self._window(self._evaluation(images), samples, number)
         return self._normalised(pixels)
 
     def describe(self) -> dict[str, Any]:
@@ -133,15 +135,13 @@ class Views:
         return features
 
     def _evaluation(self, images: Tensor) -> Tensor:
-        if self.centre == 1.0:
-            return self._whole(images)
+        spare = all(
+            have > wanted for have, wanted in zip(images.shape[-2:], self.input_size, strict=True)
+        )
+        if self.centre == 1.0 or not spare:
+            return _resized(images, self.input_size)
         height, width = (max(1, round(side / self.centre)) for side in self.input_size)
-        larger = _resized(images, (height, width))
-        return _centre(larger, self.input_size)
-
-    def _whole(self, images: Tensor) -> Tensor:
-        """Shorter side resized to the input, centre cut out."""
-        return _resized(images, self.input_size)
+        return _centre(_resized(images, (height, width)), self.input_size)
 
     def _window(self, pixels: Tensor, samples: Tensor, view: int) -> Tensor:
         """Padded, cut back to the same size and mirrored: bytes are moved, none is changed."""
@@ -167,17 +167,8 @@ class Views:
         size = (images.shape[-2], images.shape[-1])
         box = boxes(self.augmentation, size, seed=self.seed, samples=samples, view=view)
         mirrored = flips(self.augmentation, seed=self.seed, samples=samples, view=view)
-        mirrored = mirrored.to(images.device, non_blocking=True)
-        top, left, height, width = box.to(images.device, non_blocking=True).float().unbind(1)
-        rows = _weights(top, height, size[0], self.input_size[0])  # (B, h, H)
-        columns = _weights(left, width, size[1], self.input_size[1])  # (B, w, W)
-        columns = torch.where(mirrored[:, None, None], columns.flip(1), columns)
-        channels = images.shape[1]
-        # The wider product last, and channels stacked into rows: two batched products a view.
-        narrow = images.float().flatten(1, 2) @ columns.transpose(1, 2)  # (B, C H, w)
-        narrow = narrow.view(len(images), channels, size[0], -1)  # (B, C, H, w)
-        cut: Tensor = rows.unsqueeze(1) @ narrow  # (B, C, h, w)
-        return cut
+        make = _parts_by_sample if images.device.type == "cpu" else _parts_by_products
+        return make(images, box, mirrored, self.input_size)
 
     def _normalised(self, pixels: Tensor) -> Tensor:
         constants = self._constants.get(pixels.device)
@@ -211,8 +202,40 @@ def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _centre(images: Tensor, size: tuple[int, int]) -> Tensor:
-    top, left = (images.shape[-2] - size[0]) // 2, (images.shape[-1] - size[1]) // 2
+    # To the nearest pixel, half pixels to the even one: as torchvision does.
+    top, left = round((images.shape[-2] - size[0]) / 2), round((images.shape[-1] - size[1]) / 2)
     return images[..., top : top + size[0], left : left + size[1]]
+
+
+def _parts_by_sample(
+    images: Tensor, box: Tensor, mirrored: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """The part of each image in its box (B, 4), resized; uint8 (B, C, h, w)."""
+    cut = torch.empty((*images.shape[:2], *size), dtype=torch.uint8)
+    for image, out, (top, left, height, width), mirror in zip(
+        images, cut, box.tolist(), mirrored.tolist(), strict=True
+    ):
+        part = image[:, top : top + height, left : left + width].unsqueeze(0)
+        (part,) = F.interpolate(part, size, mode="bilinear", antialias=True)
+        out.copy_(part.flip(-1) if mirror else part)
+    return cut
+
+
+def _parts_by_products(
+    images: Tensor, box: Tensor, mirrored: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """The same as two batched products."""
+    source = (images.shape[-2], images.shape[-1])
+    mirrored = mirrored.to(images.device, non_blocking=True)
+    top, left, height, width = box.to(images.device, non_blocking=True).float().unbind(1)
+    rows = _weights(top, height, source[0], size[0])  # (B, h, H)
+    columns = _weights(left, width, source[1], size[1])  # (B, w, W)
+    columns = torch.where(mirrored[:, None, None], columns.flip(1), columns)
+    # The wider product last, and channels stacked into rows; rounded in between, as Pillow does.
+    narrow = images.float().flatten(1, 2) @ columns.transpose(1, 2)  # (B, C H, w)
+    narrow = narrow.round_().view(len(images), images.shape[1], source[0], -1)  # (B, C, H, w)
+    cut: Tensor = rows.unsqueeze(1) @ narrow  # (B, C, h, w)
+    return cut.round_().clamp_(0, 255).to(torch.uint8)
 
 
 def _weights(start: Tensor, extent: Tensor, source: int, target: int) -> Tensor:

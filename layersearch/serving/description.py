@@ -54,7 +54,6 @@ class TaskDescription:
     classes: tuple[str, ...]  # in the order of the labels
     preprocessing: Preprocessing
     canvas: tuple[int, int] | None = None  # pixels (H, W) that images are decoded to; None: any
-    centre: float = 1.0  # share of the shorter side that the network sees
     channels_last: bool = False  # memory format it was tuned in; the other changes the last bits
     recipe: Mapping[str, Any] = field(default_factory=dict)  # JSON
     scores: Mapping[str, Any] = field(default_factory=dict)  # JSON: what it reached, if known
@@ -69,7 +68,6 @@ class TaskDescription:
         subset: Subset,
         classes: tuple[str, ...],
         canvas: Sequence[int] | None = None,
-        centre: float = 1.0,
         recipe: Mapping[str, Any] | None = None,
         scores: Mapping[str, Any] | None = None,
     ) -> "TaskDescription":
@@ -84,7 +82,6 @@ class TaskDescription:
             classes=classes,
             preprocessing=backbone.preprocessing,
             canvas=None if canvas is None else _pair(canvas),
-            centre=centre,
             channels_last=is_channels_last(backbone.network),
             recipe=dict(recipe or {}),
             scores=dict(scores or {}),
@@ -111,7 +108,7 @@ class TaskDescription:
                 "std": list(self.preprocessing.std),
                 "input_size": list(self.preprocessing.input_size),
                 "canvas": None if self.canvas is None else list(self.canvas),
-                "centre": self.centre,
+                "centre": self.preprocessing.centre,
             },
             "channels_last": self.channels_last,
             "recipe": _finite(self.recipe),
@@ -143,9 +140,9 @@ class TaskDescription:
                     mean=tuple(map(float, images["mean"])),
                     std=tuple(map(float, images["std"])),
                     input_size=_pair(images["input_size"]),
+                    centre=float(images["centre"]),
                 ),
                 canvas=None if images["canvas"] is None else _pair(images["canvas"]),
-                centre=float(images["centre"]),
                 channels_last=bool(values["channels_last"]),
                 recipe=dict(values["recipe"]),
                 scores=dict(values["scores"]),

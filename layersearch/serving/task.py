@@ -158,7 +158,7 @@ class TaskNetwork(nn.Module):
             mean=preprocessing.mean,
             std=preprocessing.std,
             input_size=preprocessing.input_size,
-            centre=self.description.centre,
+            centre=preprocessing.centre,
         )
 
 

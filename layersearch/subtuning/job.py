@@ -204,6 +204,7 @@ def feature_store(
         mean=preprocessing.mean,
         std=preprocessing.std,
         input_size=preprocessing.input_size,
+        centre=preprocessing.centre,
         augmentation=materials.augmentation,
         views=materials.views,
         channels_last=_lay_channels_last(materials),

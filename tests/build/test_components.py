@@ -1,5 +1,9 @@
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from layersearch.build.components import build_components, build_data
 from layersearch.build.given import NOTHING_GIVEN, Given
@@ -7,6 +11,7 @@ from layersearch.config import config_from
 from layersearch.errors import ObjectiveError
 
 BACKBONE = {"name": "layersearch/cifar_resnet14"}
+RESIZED_CROP = {"random_resized_crop": [0.2, 1.0]}
 
 
 def test_what_the_winner_is_retrained_on_reaches_the_data() -> None:
@@ -61,3 +66,36 @@ def test_a_subset_to_try_first_may_lie_outside_the_bounds_but_not_over_a_limit()
     over = space.why_over(space.subset("full_finetune"))
     assert over is not None
     assert "trainable_parameters" in over
+
+
+@pytest.mark.parametrize(
+    ("changes", "side"),
+    [
+        ({}, 256),  # torchvision's: 256 resized to, 224 kept
+        ({"backbone": {"centre": 1.0}}, 224),
+        ({"backbone": {"input_size": 64}}, 73),
+        ({"backbone": {"input_size": 64}, "recipe": {"augmentation": RESIZED_CROP}}, 256),
+        ({"data": {"image_size": 40}}, 40),
+    ],
+)
+def test_images_are_kept_as_large_as_the_backbone_needs(
+    changes: dict[str, Any], side: int, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for number in range(6):
+            pixels = rng.integers(0, 256, (300, 320, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{number}.png")
+    given = {
+        "backbone": {"name": "squeezenet1_1", "weights": None},
+        "data": {"source": "folder", "path": str(tmp_path), "train_samples": 6, "folds": 2},
+        "objective": {"metric": "accuracy"},
+    }
+    config = config_from(
+        {k: {**given.get(k, {}), **changes.get(k, {})} for k in {*given, *changes}}
+    )
+    parts = build_components(config, NOTHING_GIVEN)
+    assert min(parts.materials.data.train.images.shape[-2:]) == side
+    known = parts.fingerprint["backbone"]["preprocessing"]
+    assert known["centre"] == parts.materials.backbone.preprocessing.centre
