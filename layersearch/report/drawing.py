@@ -103,7 +103,7 @@ def short(name: str, longest: int = LONGEST_NAME) -> str:
 def label_units(axes: Axes, units: Sequence[str], *, axis: str) -> None:
     """A tick a unit, names turned where they would overlap, and left out where even that would."""
     size = 9.5 if len(units) <= 30 else 7.0
-    names = [short(name) for name in units]
+    names = [short(name, name_room(axes)) for name in units]
     inches = axes.figure.bbox.width if axis == "x" else axes.figure.bbox.height
     space = (inches / axes.figure.dpi - 1.2) / len(units)  # inches a name
     every = max(1, int(np.ceil(size * 1.15 / 72 / max(space, 1e-6))))
@@ -115,6 +115,11 @@ def label_units(axes: Axes, units: Sequence[str], *, axis: str) -> None:
     if max(map(len, names)) * size / 72 * 0.65 > space * every:
         for label in axes.get_xticklabels():
             label.set(rotation=55, ha="right", rotation_mode="anchor")
+
+
+def name_room(axes: Axes) -> int:
+    """Characters of a name that a figure of this width has room for."""
+    return LONGEST_NAME if axes.figure.bbox.width / axes.figure.dpi > 6 else LONGEST_NAME // 2
 
 
 def bars(points: Sequence[Scored], factor: float) -> list[float] | None:

@@ -63,18 +63,16 @@ def _why_no_score(evidence: Evidence) -> str:
     states = {state: len(evidence.of_state(state)) for state in TrialState}
     words = {
         TrialState.FAILED: "failed",
-        TrialState.PRUNED: "pruned or ruled out",
-        TrialState.RUNNING: "running",
-        TrialState.COMPLETE: "complete without a subset",
+        TrialState.PRUNED: "were pruned or ruled out",
+        TrialState.RUNNING: "are running",
+        TrialState.COMPLETE: "are complete, but not of a search for units",
     }
     total = len(evidence.history)
     for state, number in states.items():
         if number == total:
-            return (
-                f"all {total} trials are {words[state]}"
-                if total > 1
-                else (f"the only trial is {words[state]}")
-            )
+            if total > 1:
+                return f"all {total} trials {words[state]}"
+            return "its only trial " + words[state].replace("were", "was").replace("are", "is")
     return ", ".join(f"{number} {words[state]}" for state, number in states.items() if number)
 
 
@@ -110,6 +108,10 @@ def answer_section(evidence: Evidence) -> Section:
     )
 
 
+def _standing(evidence: Evidence) -> str:
+    return "best so far" if evidence.result is None else "chosen"
+
+
 def _several(evidence: Evidence) -> str:
     return (
         f"The study has {len(evidence.metrics)} objectives: {', '.join(evidence.metrics)}. No one "
@@ -138,7 +140,7 @@ def _facts(evidence: Evidence) -> list[tuple[str, ...]]:
     chosen = evidence.chosen
     record = evidence.history.scores.get(chosen) if chosen is not None else None
     if record is not None and record.score is not None:
-        rows.append(("chosen", str(record.subset)))
+        rows.append((_standing(evidence), str(record.subset)))
         shown = evidence.shown(record.score, record.stderr)
         rows.append((f"validation {evidence.metric}", shown))
         rows.append(("tuned parameters", _share(evidence, evidence.size(record))))

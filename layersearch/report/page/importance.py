@@ -7,7 +7,7 @@ from math import ceil, sqrt
 import numpy as np
 from matplotlib.figure import Figure
 
-from layersearch.report.drawing import BLUE, PALE, new_figure, short
+from layersearch.report.drawing import BLUE, PALE, name_room, new_figure, short
 from layersearch.report.page.evidence import Evidence
 from layersearch.report.page.section import Picture, Section, Table
 from layersearch.report.wording import count
@@ -155,7 +155,7 @@ def draw_uses(uses: Sequence[Use], width: float) -> Figure:
         linewidth=0.5,
     )
     size = 9.5 if len(uses) <= 40 else 7
-    axes.set_yticks(places, [short(use.unit.name) for use in uses], fontsize=size)
+    axes.set_yticks(places, [short(use.unit.name, name_room(axes)) for use in uses], fontsize=size)
     axes.set_ylim(-0.6, len(uses) - 0.4)
     axes.set_xlim(0, 100)
     axes.set_xlabel("subsets that tune it (%)")

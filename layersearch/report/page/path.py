@@ -89,7 +89,9 @@ def _section(way: Greedy, steps: Sequence[Step], evidence: Evidence, *, several:
         key=f"path-{name}",
         title=f"The path of greedy{f', {name}' if several else ''}",
         lead=lead,
-        pictures=[
+        pictures=[]
+        if not any(one.scores for one in steps)
+        else [
             Picture(
                 name=f"path_{name}",
                 caption="Every candidate of every round (circles), the best of each (filled, with "
@@ -178,7 +180,7 @@ def _candidates(steps: Sequence[Step], evidence: Evidence) -> Table:
     rows = [(text, *(cells.get((text, one.number), "") for one in steps)) for text in ranked]
     unit = f" ({evidence.scale.unit})" if evidence.scale.unit else ""
     return Table(
-        caption=f"Every candidate: validation {evidence.metric}{unit}, ★ the best of its round",
+        caption=f"All candidates{unit}, ★ the best",
         head=("candidate", *(f"round {one.number}" for one in steps)),
         rows=rows,
         folded=len(rows) > 12,

@@ -83,6 +83,8 @@ class Interval:
 
 def sensitivity_section(evidence: Evidence) -> Section | None:
     """None where the recorded trials do not even hold greedy's first round."""
+    if not evidence.scored:
+        return None
     own = greedy_options(evidence)
     direction = (own or {}).get("direction", "forward")
     ways = ["forward", "backward"] if direction == "both" else [direction]

@@ -144,10 +144,11 @@ def draw_front(
         label="Pareto front",
     )
     by_subset = {p.record.subset: p for p in points}
+    chosen = "best so far" if evidence.result is None else "chosen"
     marks = (
         (Subset(), "linear probe", "P", VERMILION),
         (evidence.everything, "full finetuning", "X", BLACK),
-        (evidence.chosen, "chosen", "*", ORANGE),
+        (evidence.chosen, chosen, "*", ORANGE),
     )
     for subset, label, marker, colour in marks:
         found = by_subset.get(subset)

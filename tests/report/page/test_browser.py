@@ -97,8 +97,8 @@ def test_studies_with_little_in_them_are_shown_too(browser, page, what, size, tm
         said = {
             "empty": "Nothing has been tried yet.",
             "one": "Best so far of 1 subset scored",
-            "failed": "all 4 trials are failed",
-            "pruned": "all 4 trials are pruned",
+            "failed": "all 4 trials failed",
+            "pruned": "all 4 trials were pruned",
             "objectives": "The objectives against each other",
         }
         assert said[what] in seen.text

@@ -85,7 +85,7 @@ def test_a_study_whose_trials_all_failed_says_why(page):
         for unit in UNITS
     ]
     written = page(study(failed))
-    assert "No subset has a score: all 4 trials are failed." in written.text
+    assert "No subset has a score: all 4 trials failed." in written.text
     assert "ValueError: no such class failed 4 0, 1, 2, 3" in written.text
     assert "What trial 0 said when it failed" in written.text
     assert "in train" in written.text
@@ -97,7 +97,7 @@ def test_a_study_whose_trials_were_all_pruned_shows_their_curves(page):
         for u in UNITS
     ]
     written = page(study(pruned))
-    assert "No subset has a score: all 4 trials are pruned or ruled out." in written.text
+    assert "No subset has a score: all 4 trials were pruned or ruled out." in written.text
     assert "4 trials with a learning curve, 4 of them pruned." in written.text
     assert "pruned after epoch 0 of fold 1" in written.text
 
@@ -117,7 +117,7 @@ def test_a_study_of_another_program_is_read_as_far_as_it_goes(page):
     made = optuna.create_study(study_name="theirs")
     made.optimize(lambda t: t.suggest_float("x", 0, 1), n_trials=3)
     written = page(made)
-    assert "No subset has a score: all 3 trials are complete without a subset." in written.text
+    assert "No subset has a score: all 3 trials are complete, but not of a search" in written.text
     assert "does not hold the description" in written.text
 
 
