@@ -34,7 +34,7 @@ _RUNS = {  # units in a run -> label, colour, marker, dashes
 }
 _PROBE = ("linear probe", "#555555", (0, (7, 3)))
 _FULL = ("full finetuning", "#000000", (0, (2, 2)))
-LEGIBLE_CELLS = 18  # units, up to which the cells of a heat map hold numbers
+LEGIBLE_CELL = 0.26  # inches; cells of a heat map that are smaller hold no numbers
 
 
 def profile_figure(
@@ -204,7 +204,8 @@ def _draw_pairs(
         if Subset([name]) in scores:
             grid[place, place] = scores[Subset([name])].mean * scale.factor
     image = axes.imshow(grid, cmap="cividis", interpolation="nearest")
-    if count <= 18:
+    figure = axes.figure
+    if (figure.bbox.width / figure.dpi - 1.2) / count >= LEGIBLE_CELL and count <= 18:
         _write_cells(axes, grid, scale)
     else:
         bar = axes.inset_axes((0.55, 0.93, 0.4, 0.02))  # the upper triangle is empty

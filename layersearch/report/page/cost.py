@@ -68,9 +68,13 @@ def cost_section(evidence: Evidence) -> Section | None:
         tables.append(_without(without))
         notes.append(
             "Without caching and pruning: computed, not measured, from what each trial trained. "
-            "Stored features also cost time to write and read, which multiply-adds do not show. "
-            "A trial that was pruned records no FLOPs: here they are computed, above left out."
+            "Stored features also cost time to write and read, which multiply-adds do not show."
         )
+        if any(_amount(r, "epochs") and not _amount(r, "flops") for r in evidence.history):
+            notes.append(
+                "Trials that were stopped early record no FLOPs: they are computed in the table of "
+                "savings, and left out of the one above it."
+            )
     return Section(
         key="cost",
         title="What the search cost",
@@ -125,7 +129,7 @@ def _without(found: Computed) -> Table:
         return (name, f"{trainings:,}", f"{epochs:,}", count(flops), ratio)
 
     rows = [
-        row("as it ran, pruned trials included", found.trainings, found.epochs, found.cached),
+        row("as it ran", found.trainings, found.epochs, found.cached),
         row("without caching", found.trainings, found.epochs, found.uncached),
         row(
             "without caching and pruning",
