@@ -94,8 +94,9 @@ def conclude(end: Trials, *, observers: Sequence[Observer] = ()) -> Result:
     if earlier is not None:
         kept.remove()  # of a run that was killed after its last step
         return earlier
+    workplace = _workplace(end)
     try:
-        verdicts, failed = _judge_all(end, chosen, history, audience, kept)
+        verdicts, failed = _judge_all(end, workplace, chosen, history, audience, kept)
     except KeyboardInterrupt:
         audience.message(
             "interrupted while the winner and the baselines were retrained; the search itself has "
@@ -111,6 +112,7 @@ def conclude(end: Trials, *, observers: Sequence[Observer] = ()) -> Result:
     )
     write_result(end.folder / RESULT, values)
     kept.remove()
+    workplace.features.close(remove=True)
     try:
         draw_profile(end.parts, history, end.folder)
     except Exception as error:  # noqa: BLE001 - a figure is not worth a search
@@ -190,12 +192,16 @@ def _earlier(end: Trials, values: Mapping[str, Any]) -> Result | None:
 
 
 def _judge_all(
-    end: Trials, chosen: Subset, history: History, audience: Observers, kept: Retrainings
+    end: Trials,
+    workplace: Workplace,
+    chosen: Subset,
+    history: History,
+    audience: Observers,
+    kept: Retrainings,
 ) -> tuple[list[Verdict], dict[str, str]]:
     """The chosen subset first, then the baselines; and the baselines that failed, with why."""
     parts, final = end.parts, end.parts.config.final
     materials = parts.materials
-    workplace = _workplace(end)
     materials.data.test.unseal()
     samples = materials.data.test.open("the winner and the baselines")
     test = feature_store(
@@ -244,6 +250,7 @@ def _judge_all(
             audience.message(f"{contender.name.replace('_', ' ')} cannot be retrained: {error}")
         else:
             verdicts.append(verdict)
+    test.close(remove=True)
     return verdicts, failed
 
 

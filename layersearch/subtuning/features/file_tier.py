@@ -29,6 +29,7 @@ from layersearch.subtuning.features.files import (
 )
 from layersearch.subtuning.features.placement import Name
 from layersearch.subtuning.features.tiers import Busy, NoRoom, TierName, Writer
+from layersearch.subtuning.features.warnings_once import warn_once
 
 _log = logging.getLogger(__name__)
 _BLOCKS = "*/*.block"
@@ -69,7 +70,6 @@ class FileTier:
         self._identity = dict(identity)
         self._device = device
         self._mapped: dict[Name, int] = {}  # inodes of the files found or written
-        self._complained = False
         digest = hashlib.blake2b(
             json.dumps(self._identity, sort_keys=True).encode(), digest_size=12
         )
@@ -132,13 +132,13 @@ class FileTier:
     def damaged(self, name: Name, error: Exception) -> None:
         """Deletes a file that turned out to be damaged, also if others map it; says so once."""
         path = self._path(name)
-        _log.log(
-            logging.DEBUG if self._complained else logging.WARNING,
+        warn_once(
+            _log,
+            ("damaged", str(self._root)),
             "features: %s is damaged (%s); computing it again, and any others without saying so",
             path,
             error,
         )
-        self._complained = True
         self._delete_damaged(path, self._mapped.pop(name, -1))
 
     def reclaim(self, nbytes: int) -> None:

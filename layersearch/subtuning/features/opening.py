@@ -13,6 +13,7 @@ import torch
 from layersearch.subtuning.features.file_tier import FileTier
 from layersearch.subtuning.features.files import remove_all_unused, remove_if_empty
 from layersearch.subtuning.features.tiers import Budget, MemoryTier, Tier, TierName
+from layersearch.subtuning.features.warnings_once import warn_once
 
 _log = logging.getLogger(__name__)
 _MEMORY_FILES = Path("/dev/shm")  # Linux's memory file system
@@ -132,7 +133,9 @@ def _files(
     try:
         return FileTier(name, root, budget=nbytes, identity=identity, device=device)
     except OSError as error:
-        _log.warning(
+        warn_once(
+            _log,
+            ("unusable", str(root)),
             "features: %s: cannot be used (%s); going on without, which gives the same scores "
             "later. Free space there, or set execution.cache.%s to 0",
             root,

@@ -15,6 +15,7 @@ from layersearch.subtuning.features.placement import Name, Resident, Wish, victi
 from layersearch.subtuning.features.prefix import Prefix
 from layersearch.subtuning.features.rates import LoadRates
 from layersearch.subtuning.features.tiers import NoRoom, Tier, TierName, Writer
+from layersearch.subtuning.features.warnings_once import warn_once
 
 Policy = Literal["measured", "always", "never"]
 
@@ -318,13 +319,14 @@ class Shelf:
         return chosen is not None
 
     def _give_up(self, tier: Tier, error: Exception) -> None:
-        """Leaves a tier alone for a while; says so the first time."""
-        if tier.name not in self._broken:
-            _log.warning(
-                "features: %s: cannot store more (%s); going on without, which gives the same "
-                "scores later. Free space there, or lower execution.cache.%s",
-                tier.place,
-                getattr(error, "strerror", None) or error,
-                tier.name,
-            )
+        """Leaves a tier alone for a while."""
+        warn_once(
+            _log,
+            ("full", tier.place),
+            "features: %s: cannot store more (%s); going on without, which gives the same scores "
+            "later. Free space there, or lower execution.cache.%s",
+            tier.place,
+            getattr(error, "strerror", None) or error,
+            tier.name,
+        )
         self._broken[tier.name] = time.monotonic() + _BROKEN_S

@@ -1,0 +1,99 @@
+"""Whatever happens to cache files, a search finds the same scores."""
+
+import logging
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import layersearch
+from layersearch.subtuning.features import shelf
+from tests.disks import fill
+from tests.e2e.conftest import environment
+from tests.e2e.small import search, trials
+
+LAST = {"seeds": 1, "baselines": []}
+ON_DISK = {"device": 0, "host": 0, "disk": "1GiB"}
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    # On networks of three layers nothing else would ever be worth storing.
+    monkeypatch.setattr(shelf, "_WORTH", 1e9)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("undisturbed"))
+        return scores(search("whole", final=LAST))
+
+
+def scores(result: layersearch.Result) -> dict[str, Any]:
+    """Of all trials and of the winner."""
+    ended = {
+        tuple(trial.user_attrs["subset"]): trial.values
+        for trial in trials(result)
+        if trial.state.name == "COMPLETE"
+    }
+    return {"trials": ended, "subset": result.subset, "test": result.test}
+
+
+def test_a_full_disk_costs_time_and_one_message(
+    small_disk: Path, undisturbed: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(small_disk)
+    cache = {**ON_DISK, "directory": str(small_disk)}
+    with caplog.at_level(logging.WARNING, "layersearch"):
+        result = search("full", final=LAST, execution={"cache": cache})
+    assert scores(result) == undisturbed
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert str(small_disk) in message
+    assert "No space left on device" in message
+    assert "execution.cache.disk" in message
+
+
+def test_a_disk_that_fills_up_meanwhile_costs_what_does_not_fit(
+    small_disk: Path, undisturbed: dict[str, Any]
+) -> None:
+    (small_disk / "filler").write_bytes(bytes(120 << 10))
+    cache = {**ON_DISK, "directory": str(small_disk)}
+    assert scores(search("half", final=LAST, execution={"cache": cache})) == undisturbed
+
+
+KILLED = """
+import signal
+from layersearch.subtuning.features import shelf
+from tests.e2e.small import search
+from tests.e2e.test_cache_files import LAST, ON_DISK
+from tests.e2e.test_conclusion import Interrupts
+shelf._WORTH = 1e9
+class AtTheFirst(Interrupts):
+    def finished(self, proposal, record, value):
+        self.message("finished")
+search("killed", final=LAST, execution={"cache": ON_DISK},
+       observers=[AtTheFirst("finished", 2, signal.SIGKILL)])
+"""
+
+
+def test_files_that_a_killed_search_left_damaged_are_computed_again(
+    undisturbed: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    victim = subprocess.run([sys.executable, "-c", KILLED], env=environment(), check=False)
+    assert victim.returncode == -signal.SIGKILL
+    files = sorted(Path("runs/killed/features").glob("*/*.block"))
+    assert files
+    for number, path in enumerate(files):
+        content = path.read_bytes()
+        flipped = content[:-3000] + bytes([content[-3000] ^ 16]) + content[-2999:]
+        path.write_bytes(content[: len(content) // 2] if number % 2 else flipped)
+    with caplog.at_level(logging.WARNING, "layersearch"):
+        result = search("killed", final=LAST, execution={"cache": ON_DISK})
+    assert scores(result) == undisturbed
+    assert sum("is damaged" in record.getMessage() for record in caplog.records) == 1
+    assert not Path("runs/killed/features").exists()
+    assert not list(Path("runs/killed").glob("**/*.partial"))
