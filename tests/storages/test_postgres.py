@@ -294,12 +294,12 @@ def test_a_driver_that_is_cut_off_ends_before_another_takes_its_work(
 
 
 @pytest.mark.slow
-def test_drivers_whose_server_was_away_for_long_keep_their_trials(
+def test_drivers_whose_server_was_away_for_several_heartbeats_keep_their_trials(
     postgres, postgres_url, tmp_path, other_machine
 ):
     """The first that is back must not take the other for dead."""
     log = tmp_path / "trained.log"
-    options = ("--join", "--workers=1", "--seconds=2", "--timeout=60", "--stale-after=24")
+    options = ("--join", "--workers=1", "--seconds=0.8", "--timeout=60", "--stale-after=24")
     drivers = [
         drive(tmp_path, postgres_url, *options),
         drive(tmp_path, postgres_url, *options, prefix=other_machine),
