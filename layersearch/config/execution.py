@@ -136,7 +136,8 @@ class ExecutionConfig(Section):
     trial_timeout: Seconds | None = None  # without a report, then the worker is replaced
     max_failures: Annotated[int, Field(ge=1)] = 3  # trials that fail of themselves, then it stops
     # Between two saved states of a running trial, from which it resumes after an interruption or
-    # the loss of its worker; never more than 1% of its time. null: it starts over.
+    # the loss of its worker; rarer where that would take more than 1% of its time. null: it
+    # starts over.
     checkpoint_every: Seconds | None = 60.0
     # A trial that memory does not take fails, or runs again in a fresh worker on half as many
     # samples at a time: batches stay as they are, their gradients are summed up.
