@@ -6,6 +6,7 @@ the user's script is not run again in it and needs no `if __name__ == "__main__"
 """
 
 import faulthandler
+import io
 import os
 import pickle
 import select
@@ -42,6 +43,7 @@ def main(arguments: list[str]) -> None:
     # Ctrl-C reaches a terminal's whole process group; the driver decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()
+    sys.stdout, sys.stderr = (_forgiving(number) for number in (1, 2))
     for descriptor in descriptors:
         os.set_inheritable(descriptor, False)
     threading.Thread(
@@ -101,6 +103,23 @@ def _run(connection: "Connection[Any, Any]", job: Job, run: Run) -> None:
         text = f"the result cannot be sent to the driver: {reason}"
         packed = pickle.dumps(Failed(number=number, reason=text, traceback=traceback))
     connection.send_bytes(packed)
+
+
+class _Forgiving(io.FileIO):
+    """A log that a full disk may cost words, but no trial whose metric prints them."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError:
+            return len(data)
+
+
+def _forgiving(descriptor: int) -> io.TextIOWrapper:
+    raw = _Forgiving(descriptor, "wb", closefd=False)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True
+    )
 
 
 def _die_with(lifeline: int, driver: int) -> None:

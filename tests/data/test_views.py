@@ -102,7 +102,8 @@ def test_a_resized_crop_is_torchvisions_of_its_part(source, target):
     for index, (top, left, height, width) in enumerate(parts):
         part = TF.resized_crop(x[index], top, left, height, width, list(target), antialias=True)
         part = part.flip(2) if mirrored[index] else part
-        assert torch.allclose(seen[index], normalised(part), atol=1e-5)
+        # Older versions of torchvision round once, not after columns and after rows.
+        assert (seen[index] - normalised(part)).abs().max() < 1.5 / 255 / min(STD)
 
 
 @pytest.mark.parametrize("source", [(16, 16), (60, 47)])

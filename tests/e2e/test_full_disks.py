@@ -1,4 +1,4 @@
-"""Whatever happens to cache files, a search finds the same scores."""
+"""Whatever happens to cache files and logs, a search finds the same scores."""
 
 import logging
 import signal
@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 import layersearch
+from layersearch.errors import LayersearchError
 from layersearch.subtuning.features import shelf
 from tests.disks import fill
 from tests.e2e.conftest import environment
@@ -67,9 +69,10 @@ def test_a_disk_that_fills_up_meanwhile_costs_what_does_not_fit(
 
 KILLED = """
 import signal
+from layersearch.errors import LayersearchError
 from layersearch.subtuning.features import shelf
 from tests.e2e.small import search
-from tests.e2e.test_cache_files import LAST, ON_DISK
+from tests.e2e.test_full_disks import LAST, ON_DISK
 from tests.e2e.test_conclusion import Interrupts
 shelf._WORTH = 1e9
 class AtTheFirst(Interrupts):
@@ -97,3 +100,43 @@ def test_files_that_a_killed_search_left_damaged_are_computed_again(
     assert sum("is damaged" in record.getMessage() for record in caplog.records) == 1
     assert not Path("runs/killed/features").exists()
     assert not list(Path("runs/killed").glob("**/*.partial"))
+
+
+def talkative(outcome: Any) -> float:
+    """Accuracy, with more words than a buffer holds."""
+    sys.stdout.write("said " * 2000)
+    sys.stderr.write("said " * 2000)
+    return float((outcome.logits.argmax(1) == outcome.targets).float().mean())
+
+
+@pytest.mark.slow
+def test_logs_that_cannot_be_written_cost_no_trial(small_disk: Path, tmp_path: Path) -> None:
+    def run(name: str, directory: Path) -> layersearch.Result:
+        return search(
+            name,
+            metric=talkative,
+            objective={"direction": "maximize"},
+            final={"seeds": 1, "baselines": []},
+            study={
+                "name": name,
+                "directory": str(directory),
+                "storage": f"sqlite:///{tmp_path}/{name}.db",
+            },
+            execution={"workers": 2, "cache": {"directory": str(tmp_path / "features")}},
+        )
+
+    whole = run("whole", tmp_path)
+    filler = fill(small_disk)
+    with pytest.raises(LayersearchError, match=r"task\.safetensors: cannot be written"):
+        run("full", small_disk)
+    states = {
+        trial.state.name
+        for trial in optuna.load_study(
+            study_name="full", storage=f"sqlite:///{tmp_path}/full.db"
+        ).trials
+    }
+    assert "FAIL" not in states
+    filler.unlink()
+    result = run("full", small_disk)
+    assert result.score == whole.score
+    assert result.test == whole.test
