@@ -27,6 +27,7 @@ CORRECT = "correct"  # {"count": N, "bits": base64 of packed bits}
 SECONDS = "seconds"  # from the start of the trial to its end, as the driver saw it
 EPOCHS = "epochs"  # trained, over all folds
 TRAININGS = "trainings"  # folds begun
+FLOPS = "flops"  # of its training and validation, computed
 CURVE = "curve"  # {step: score}, where Optuna keeps no intermediate values (several objectives)
 FEASIBLE = "feasible"  # only where there are constraints
 CONSTRAINTS = "constraints"  # {name: value}, feasible when <= 0

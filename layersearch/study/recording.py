@@ -161,7 +161,8 @@ def record_memo(
     study: optuna.Study, trial: optuna.Trial, source: FrozenTrial
 ) -> FrozenTrial | None:
     """Completes a trial with the score that its subset has already: nothing is trained."""
-    spent = (names.SECONDS, names.EPOCHS, names.TRAININGS, names.DRIVER, names.RETRY_OF)
+    cost = (names.SECONDS, names.EPOCHS, names.TRAININGS, names.FLOPS)
+    spent = (*cost, names.DRIVER, names.RETRY_OF)
     found = {key: value for key, value in source.user_attrs.items() if key not in spent}
     found[names.MEMO_OF] = source.user_attrs.get(names.MEMO_OF, source.number)
     for name, limit in found.get(names.CONSTRAINTS, {}).items():

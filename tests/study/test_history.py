@@ -111,7 +111,9 @@ def test_a_broken_constraint_keeps_a_trial_from_being_best(opened):
 
 
 def test_a_memo_repeats_the_score_and_costs_nothing(opened):
-    result = TrialResult(values=(0.5,), stderr=0.1, constraints={"latency": -1.0})
+    result = TrialResult(
+        values=(0.5,), stderr=0.1, constraints={"latency": -1.0}, costs={"flops": 1e9}
+    )
     source = record_result(opened.study, begin(opened, "x"), result, extra=EXTRA)
     first = record_memo(opened.study, begin(opened, "x"), source)
     record_memo(opened.study, begin(opened, "x"), first)
@@ -119,7 +121,7 @@ def test_a_memo_repeats_the_score_and_costs_nothing(opened):
     for memo in memos:
         assert (memo.score, memo.stderr) == (original.score, 0.1)
         assert memo.attributes["memo_of"] == 0
-        assert not {"epochs", "seconds", "trainings"} & memo.attributes.keys()
+        assert not {"epochs", "flops", "seconds", "trainings"} & memo.attributes.keys()
 
 
 def test_trials_that_wait_are_no_records(opened):
