@@ -178,6 +178,10 @@ class Watched:
         assert len(scores) == len(done), "a subset was trained twice"
         return scores
 
+    def cut_short(self) -> list[FrozenTrial]:
+        """Trials that failed; not those that found every subset taken when they began."""
+        return [trial for trial in self.trials("FAIL") if "subset" in trial.user_attrs]
+
     def check_whole(self) -> None:
         """Nothing runs any more, and nothing failed of itself."""
         assert not self.trials("RUNNING", "WAITING")

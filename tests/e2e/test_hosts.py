@@ -88,7 +88,7 @@ def test_a_worker_that_is_cut_off_ends_and_the_search_goes_on_without_it(
         finally:
             site.other.connect_again()
         place.check(undisturbed)
-        (lost,) = place.study.trials("FAIL")
+        (lost,) = place.study.cut_short()
         assert lost.user_attrs["driver"] == token
         last = worker.err.splitlines()[-1]
         assert last.startswith(f"layersearch: study.storage: postgresql://{USER}@")
@@ -113,7 +113,7 @@ def test_a_short_cut_costs_nothing(site: Site, tmp_path: Path, undisturbed: dict
         worker.finish()
         search.finish()
         place.check(undisturbed)
-        assert not place.study.trials("FAIL")
+        assert not place.study.cut_short()
         assert "answers again" in worker.said
 
 
@@ -188,5 +188,5 @@ def test_a_node_of_a_ray_cluster_that_is_cut_off_costs_its_trial_only(
         finally:
             site.other.connect_again()
         place.check(undisturbed)
-        (lost,) = place.study.trials("FAIL")
+        (lost,) = place.study.cut_short()
         assert lost.user_attrs["lost"]
