@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from layersearch.space.subset import Subset
 
-
 Kept = TypeVar("Kept")
 
 
@@ -150,9 +149,7 @@ class Follower(Generic[Kept]):
         add: takes in one more.
     """
 
-    def __init__(
-        self, begin: Callable[[], Kept], add: Callable[[Kept, TrialRecord], None]
-    ) -> None:
+    def __init__(self, begin: Callable[[], Kept], add: Callable[[Kept, TrialRecord], None]) -> None:
         self._begin = begin
         self._add = add
         self._last: tuple[Chronicle, int, Kept] | None = None
