@@ -159,6 +159,7 @@ def main() -> int:
     warnings.simplefilter("ignore")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(
+        address="local",
         num_cpus=arguments.workers, include_dashboard=False, log_to_driver=False,
         logging_level=logging.ERROR, _node_ip_address="127.0.0.1",
     )  # fmt: skip

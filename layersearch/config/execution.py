@@ -20,8 +20,8 @@ from layersearch.config.values import (
 # Ray Tune's schedulers, and the options that are not set by the search itself.
 SCHEDULERS: Mapping[str, tuple[str, ...]] = {
     "fifo": (),
-    "asha": ("grace_period", "reduction_factor", "brackets", "max_t", "stop_last_trials"),
-    "hyperband": ("reduction_factor", "max_t", "stop_last_trials"),
+    "asha": ("grace_period", "reduction_factor", "brackets", "max_t"),
+    "hyperband": ("reduction_factor", "max_t"),
     "median": ("grace_period", "min_samples_required", "min_time_slice", "hard_stop"),
 }
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")

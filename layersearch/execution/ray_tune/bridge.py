@@ -61,7 +61,6 @@ class Bridge:
         session: the study, what to run next, what to record.
         making: how Tune's trials are made.
         limit: trials at once.
-        ahead: one more trial that waits, for schedulers that compare trials which pause.
         trial_timeout: see ClusterOptions.
     """
 
@@ -71,7 +70,6 @@ class Bridge:
         *,
         making: Making,
         limit: Callable[[], int],
-        ahead: bool,
         trial_timeout: float | None,
     ) -> None:
         self._session = session
@@ -79,7 +77,6 @@ class Bridge:
         self._proposals = session.proposals
         self._making = making
         self._limit = limit
-        self._ahead = int(ahead)
         self._timeout = trial_timeout
         self._live: dict[int, Trial] = {}  # number in the study -> Tune's trial
         self._heard: dict[int, float] = {}
@@ -110,7 +107,7 @@ class Bridge:
         self._session.check_lease()
         if self.interrupted or self.error is not None:
             return None
-        if self._busy() >= self._limit() + self._ahead:
+        if self._busy() >= self._limit():
             return None
         if not self._news and time.monotonic() - self._asked < _ASK:
             return None

@@ -78,7 +78,7 @@ def run_ray_search(
     session = Session(opened, checkpoints=checkpoints, **options)
     if scheduler != FIFO and len(opened.study.directions) > 1:
         raise SearchError("execution.scheduler: trials with several values cannot be compared")
-    made, pauses = make_scheduler(
+    made = make_scheduler(
         scheduler,
         mode="min" if opened.study.directions[0].name == "MINIMIZE" else "max",
         epochs=session.budgets.epochs_per_trial,
@@ -86,7 +86,7 @@ def run_ray_search(
     with Cluster(cluster) as joined:
         session.audience.message(f"Ray: {joined.describe()}")
         try:
-            driver = _Driver(session, joined, cluster, made, pauses=pauses)
+            driver = _Driver(session, joined, cluster, made)
             return driver.run(checkpoints.wrap(job_factory))
         finally:
             if at_end is not None:
@@ -102,15 +102,12 @@ class _Driver:
         cluster: Cluster,
         options: ClusterOptions,
         scheduler: Any,
-        *,
-        pauses: bool,
     ) -> None:
         self._session = session
         self._desk = session.desk
         self._cluster = cluster
         self._options = options
         self._scheduler = scheduler
-        self._pauses = pauses
         self._ahead = type(scheduler) is FIFOScheduler and not self._desk.prunes
         self._idle: float | None = None  # since when no trial has run
         self._said = 0.0
@@ -167,7 +164,6 @@ class _Driver:
             self._session,
             making=making,
             limit=self._limit,
-            ahead=self._pauses,
             trial_timeout=options.trial_timeout,
         )
 

@@ -26,34 +26,42 @@ from layersearch.space.trial import Report
 METRIC, CLOCK = "score", "epochs"  # of the results that schedulers see
 
 
-class BracketsFilledOnce(HyperBandScheduler):
-    """HyperBand, each of whose brackets takes its number of trials and no more.
+class WholeBrackets(HyperBandScheduler):
+    """HyperBand that halves a bracket only when the bracket has had all its trials.
 
-    Tune's counts the trials of a bracket that are alive. Where fewer are begun at once than the
-    bracket holds, every trial of the search would join the first one, which halves nothing.
+    Tune's counts the trials of a bracket that are alive. Where fewer run at once than the bracket
+    holds, they would be compared with none, or with whoever happens to be there.
     """
+
+    def release(self, tune_controller: Any) -> None:
+        """Goes on with brackets whose missing trials do not come."""
+        for bracket in [bracket for band in self._hyperbands for bracket in band if bracket]:
+            if bracket.current_trials():
+                bracket.whole = True
+                self._process_bracket(tune_controller, bracket)
 
     def _create_bracket(self, s: int) -> Any:
         bracket = super()._create_bracket(s)
         taken, size = bracket._all_trials, bracket._n0  # noqa: SLF001 - there is no other way
-        bracket.filled = lambda: len(taken) >= size or bracket._halves < s  # noqa: SLF001
+        bracket.whole = False
+        waited_for = bracket.cur_iter_done
+        bracket.filled = lambda: bracket.whole or len(taken) >= size
+        bracket.cur_iter_done = lambda: bracket.filled() and waited_for()
         return bracket
 
 
 _CLASSES: Mapping[str, type[TrialScheduler]] = {
     "asha": ASHAScheduler,
-    "hyperband": BracketsFilledOnce,
+    "hyperband": WholeBrackets,
     "median": MedianStoppingRule,
 }
-_OURS = ("metric", "mode", "time_attr")
+_OURS = ("metric", "mode", "time_attr", "stop_last_trials")
 
 Curve = Sequence[tuple[int, float]]  # (epochs done, score), in order
 
 
-def make_scheduler(
-    options: SchedulerOptions, *, mode: str, epochs: int
-) -> tuple[TrialScheduler, bool]:
-    """A scheduler, and whether it may pause trials.
+def make_scheduler(options: SchedulerOptions, *, mode: str, epochs: int) -> TrialScheduler:
+    """A scheduler.
 
     Args:
         options: its name and its own options.
@@ -66,7 +74,7 @@ def make_scheduler(
     if options.name == "fifo":
         if options.options:
             raise SearchError("execution.scheduler: 'fifo' takes no options; leave them out")
-        return FIFOScheduler(), False
+        return FIFOScheduler()
     kind = _CLASSES.get(options.name) or _own(options.name)
     known = _parameters(kind)
     wrong = [name for name in options.options if name not in known or name in _OURS]
@@ -83,8 +91,7 @@ def make_scheduler(
         raise SearchError(f"execution.scheduler: {options.name}: {error}") from error
     if not isinstance(made, TrialScheduler):
         raise SearchError(f"execution.scheduler: {options.name} gave no scheduler of Ray Tune")
-    yields = options.name == "median" and not _never_pauses(chosen)
-    return made, options.name not in {"asha", "median"} or yields
+    return made
 
 
 def _parameters(kind: Callable[..., Any]) -> Sequence[str]:
@@ -103,10 +110,6 @@ def _defaults(name: str, epochs: int) -> dict[str, Any]:
     if name == "median":
         return {"grace_period": 1, "min_time_slice": math.inf}
     return {}
-
-
-def _never_pauses(chosen: Mapping[str, Any]) -> bool:
-    return bool(chosen.get("hard_stop", True)) and chosen["min_time_slice"] == math.inf
 
 
 def _own(name: str) -> Callable[..., TrialScheduler]:
@@ -248,14 +251,20 @@ class RecordingScheduler(TrialScheduler):
         """The next to begin or to resume."""
         if not self._in_order:
             chosen = self.inner.choose_trial_to_run(tune_controller)
-            # HyperBand forgets a bracket whose last running trial failed: its paused ones go on.
-            if chosen is not None or any(trial.status != "PAUSED" for trial in self._live):
+            if chosen is None and isinstance(self.inner, WholeBrackets) and self._all_paused():
+                self.inner.release(tune_controller)
+                chosen = self.inner.choose_trial_to_run(tune_controller)
+            if chosen is not None or not self._all_paused():
                 return chosen
         for status in ("PENDING", "PAUSED"):
             for trial in self._live:
                 if trial.status == status:
                     return trial
         return None
+
+    def _all_paused(self) -> bool:
+        """Whether the trials that there are wait for others, and no other comes."""
+        return all(trial.status == "PAUSED" for trial in self._live)
 
     def debug_string(self) -> str:
         """In words."""

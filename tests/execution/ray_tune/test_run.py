@@ -43,6 +43,7 @@ def test_every_subset_is_trained_once_and_its_curve_is_in_the_study(search, open
     assert 1 <= len({line.split()[0] for line in log.read_text().splitlines()}) <= 2
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_where_it_stopped(search, log):
     run = search(strategy=Every(), budgets=Budgets(trials=5))
     assert run.ending is Ending.BUDGET
@@ -52,6 +53,7 @@ def test_a_search_goes_on_where_it_stopped(search, log):
 
 
 @pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.slow
 def test_greedy_with_its_waits_and_its_speculation_answers_as_it_does_locally(search, workers):
     sampler = StrategySampler(Greedy(SPACE, stop="paper"), SPACE, read_history=history)
     run = search(study={"sampler": sampler}, workers=workers)
@@ -59,6 +61,7 @@ def test_greedy_with_its_waits_and_its_speculation_answers_as_it_does_locally(se
     assert sampler.answer(run.history) == BEST
 
 
+@pytest.mark.slow
 def test_the_exhaustive_search_ends(search):
     sampler = StrategySampler(every_subset(SPACE), SPACE, read_history=history)
     run = search(study={"sampler": sampler})
@@ -66,6 +69,7 @@ def test_the_exhaustive_search_ends(search):
     assert len(run.history.scores) == 16
 
 
+@pytest.mark.slow
 def test_tpe_runs_within_its_budget(search):
     sampler = SubsetSampler(SPACE, optuna.samplers.TPESampler(seed=0), read_history=history)
     run = search(study={"sampler": sampler}, budgets=Budgets(trials=10))
@@ -73,6 +77,7 @@ def test_tpe_runs_within_its_budget(search):
     assert len(run.history.scores) == 10
 
 
+@pytest.mark.slow
 def test_the_studys_pruner_prunes(search, open_it):
     opened = open_it(pruner=optuna.pruners.MedianPruner(n_startup_trials=3))
     run = search(opened=opened, workers=1)
@@ -99,6 +104,7 @@ def test_trials_that_fail_are_recorded_with_their_reasons_and_the_search_goes_on
     assert len(run.history.scores) == 5
 
 
+@pytest.mark.slow
 def test_the_search_stops_when_every_trial_fails_and_shows_the_first_traceback(search, open_it):
     opened = open_it()
     with pytest.raises(SearchError, match=r"(?s)3 subsets failed.*a fault of the job"):
@@ -106,6 +112,7 @@ def test_the_search_stops_when_every_trial_fails_and_shows_the_first_traceback(s
     assert not opened.history().running
 
 
+@pytest.mark.slow
 def test_a_factory_that_fails_ends_the_search_with_its_traceback(search, open_it):
     def factory(place):
         raise RuntimeError("no such weights")
@@ -127,6 +134,7 @@ def test_a_factory_that_cannot_be_sent_is_refused(search):
         search(factory=factory)
 
 
+@pytest.mark.slow
 def test_a_result_that_cannot_be_sent_fails_its_trial(search):
     def factory(place):
         def job(proposal, report):
@@ -156,6 +164,7 @@ def test_a_killed_workers_trial_is_interrupted_and_its_subset_runs_again(search,
     assert chosen(run) == BEST
 
 
+@pytest.mark.slow
 def test_a_trial_that_hangs_fails_and_its_worker_is_replaced(search, log):
     run = search({A: "hang"}, strategy=Every(ALL[:4]), timeout=1.0, workers=1)
     assert "no report for 1 s (execution.trial_timeout)" in of(run, A)[0].attributes["reason"]
@@ -186,6 +195,7 @@ def test_ctrl_c_records_what_runs_and_the_search_can_go_on(search, log):
     assert Counter(finished) == Counter(ALL)
 
 
+@pytest.mark.slow
 def test_ctrl_c_twice_stops_at_once_and_leaves_nothing_running(search, open_it):
     opened = open_it()
     watcher = Watcher()
@@ -195,6 +205,7 @@ def test_ctrl_c_twice_stops_at_once_and_leaves_nothing_running(search, open_it):
     assert not opened.history().running
 
 
+@pytest.mark.slow
 def test_the_handlers_of_signals_are_put_back(search):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     search(strategy=Every(ALL[:1]))
@@ -204,6 +215,7 @@ def test_the_handlers_of_signals_are_put_back(search):
 # --- Resources ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_resources_that_nobody_has_are_waited_for_said_and_given_up(search, open_it):
     opened = open_it()
     watcher = Watcher()
@@ -215,6 +227,7 @@ def test_resources_that_nobody_has_are_waited_for_said_and_given_up(search, open
     assert not opened.history().scores
 
 
+@pytest.mark.slow
 def test_paths_of_the_user_stay_what_they_are(search, tmp_path):
     here = Path.cwd()
 

@@ -41,6 +41,7 @@ def check(run, opened):
     ("name", "options"),
     [("asha", {"reduction_factor": 2}), ("median", {"min_samples_required": 2})],
 )
+@pytest.mark.slow
 def test_what_a_scheduler_stops_is_pruned_with_its_curve(search, open_it, log, name, options):
     opened = open_it(Every(ALL[::-1]))  # good ones first
     run = search(
@@ -57,7 +58,7 @@ def test_what_a_scheduler_stops_is_pruned_with_its_curve(search, open_it, log, n
     assert len(epochs_trained(log)) == sum(r.attributes["epochs"] for r in run.history)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_hyperband_pauses_trials_and_resumes_them_where_they_were(search, open_it, log, workers):
     opened = open_it()
     run = search(
@@ -68,11 +69,15 @@ def test_hyperband_pauses_trials_and_resumes_them_where_they_were(search, open_i
         scheduler="hyperband",
     )
     states = check(run, opened)
-    assert states[TrialState.PRUNED] >= 4
+    # Brackets of 3, 5 and 8: 3 that are not compared, 2 of 5 go on, 3 of 8 and then 1.
+    assert states[TrialState.COMPLETE] == 6
+    best = max(run.history.scores.values(), key=lambda record: record.score)
+    assert best.subset == BEST
     counts = Counter(epochs_trained(log))
     assert set(counts.values()) == {1}  # none is trained twice
 
 
+@pytest.mark.slow
 def test_a_job_without_snapshots_starts_over_when_it_is_resumed(search, open_it, log):
     opened = open_it(Every(ALL[:6]))
     run = search(
@@ -85,6 +90,7 @@ def test_a_job_without_snapshots_starts_over_when_it_is_resumed(search, open_it,
     assert max(Counter(epochs_trained(log)).values()) > 1
 
 
+@pytest.mark.slow
 def test_greedy_ends_under_hyperband(search, log):
     sampler = StrategySampler(Greedy(SPACE, stop="paper"), SPACE, read_history=history)
     run = search(
@@ -94,6 +100,7 @@ def test_greedy_ends_under_hyperband(search, log):
     assert sampler.answer(run.history) is not None
 
 
+@pytest.mark.slow
 def test_a_resumed_search_tells_its_scheduler_what_earlier_trials_did(search, open_it, log):
     options = {"min_samples_required": 3}
     good = Every(ALL[::-1][:4])
@@ -114,8 +121,7 @@ def test_a_resumed_search_tells_its_scheduler_what_earlier_trials_did(search, op
 
 
 def test_asha_hears_earlier_curves():
-    made, pauses = make_scheduler(SchedulerOptions(name="asha"), mode="max", epochs=16)
-    assert not pauses
+    made = make_scheduler(SchedulerOptions(name="asha"), mode="max", epochs=16)
     curves = [(n, [(e, 0.1 * n + 0.01 * e) for e in range(1, 17)]) for n in range(4)]
     assert replay(made, [*curves, (9, [])]) == 4
     milestone, recorded = made._brackets[0]._rungs[-1]
@@ -137,10 +143,3 @@ def test_asha_hears_earlier_curves():
 def test_a_scheduler_that_cannot_be_made_is_refused(options, message):
     with pytest.raises(SearchError, match=message):
         make_scheduler(options, mode="max", epochs=9)
-
-
-def test_hyperband_may_pause_and_the_median_rule_only_if_asked():
-    assert make_scheduler(SchedulerOptions(name="hyperband"), mode="min", epochs=9)[1]
-    assert not make_scheduler(SchedulerOptions(name="median"), mode="min", epochs=9)[1]
-    yields = SchedulerOptions(name="median", options={"hard_stop": False})
-    assert make_scheduler(yields, mode="min", epochs=9)[1]

@@ -1,0 +1,123 @@
+"""Real trainings under Ray find what they find under local workers, to the last digit."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import layersearch
+from layersearch.space import Subset
+from tests.e2e import small
+from tests.e2e.conftest import ROOT
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.cluster,
+    # Ray's own, when it starts and ends.
+    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+RAY = {"runner": "ray", "workers": 2}
+
+
+def scores(result: layersearch.Result) -> dict[Subset, tuple[float, dict[int, float]]]:
+    """Subset -> its score and its curve."""
+    return {
+        Subset(trial.user_attrs["subset"]): (trial.value, trial.intermediate_values)
+        for trial in small.trials(result)
+        if trial.state.name == "COMPLETE"
+    }
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def both(config: Path, *overrides: str, **execution: Any) -> list[layersearch.Result]:
+    """The same search by local workers and by Ray."""
+    results = []
+    for name, runner in (("local", {"runner": "local", "workers": 2}), ("ray", RAY)):
+        results.append(
+            layersearch.search(
+                config,
+                overrides=overrides,
+                observers=[],
+                study={"name": name},
+                execution={"threads": 1, **runner, **execution},
+            )
+        )
+    return results
+
+
+def check_same(results: list[layersearch.Result]) -> None:
+    local, ray = results
+    assert ray.values["subset"] == local.values["subset"]
+    assert ray.values["test"]["chosen"]["mean"] == local.values["test"]["chosen"]["mean"]
+    theirs = scores(ray)
+    shared = scores(local).keys() & theirs.keys()  # what was speculated on depends on the time
+    assert len(shared) >= 4
+    assert {subset: theirs[subset] for subset in shared} == {
+        subset: scores(local)[subset] for subset in shared
+    }
+
+
+def test_digits_by_ray_is_digits_by_local_workers_and_leaves_no_ray_behind() -> None:
+    import ray
+
+    results = both(
+        ROOT / "search_spaces" / "digits.yaml",
+        *("data.train_samples=80", "data.test_samples=200", "data.folds=2", "recipe.epochs=2"),
+        *("space.granularity=stage", "final.seeds=1", "final.baselines=[linear_probe]"),
+    )
+    check_same(results)
+    assert not ray.is_initialized()
+    assert not list(Path("runs/ray").glob("features/*"))  # its workers' features are gone
+
+
+def test_a_resnet20_on_real_images_by_ray_is_the_same(shared_data: Path) -> None:
+    results = both(
+        ROOT / "search_spaces" / "resnet20_cifar10_jpeg.yaml",
+        f"backbone.weights={shared_data}/weights/resnet20-12fca82f.th",
+        f"data.path={shared_data}/cifar10_jpeg.tar.gz",
+        *("data.train_samples=100", "data.test_samples=100", "data.folds=2", "recipe.epochs=1"),
+        *("space.granularity=stage", "strategy.max_rounds=2"),
+        *("final.seeds=1", "final.baselines=[linear_probe]"),
+    )
+    check_same(results)
+
+
+def test_a_users_own_network_is_searched_by_ray_under_asha() -> None:
+    found = small.search(
+        "own",
+        strategy="exhaustive",
+        recipe={"epochs": 4},
+        execution={**RAY, "scheduler": {"name": "asha", "grace_period": 1, "reduction_factor": 2}},
+    )
+    states = {trial.state.name for trial in small.trials(found)}
+    assert states <= {"COMPLETE", "PRUNED"}
+    assert found.values["subset"] is not None
+
+
+def test_hyperband_pauses_real_trainings_and_their_scores_are_those_of_undisturbed_ones() -> None:
+    paused = small.search(
+        "paused",
+        strategy="exhaustive",
+        recipe={"epochs": 9},
+        data_options={"folds": None, "holdout": 10},
+        execution={**RAY, "scheduler": "hyperband"},
+    )
+    plain = small.search(
+        "plain",
+        strategy="exhaustive",
+        recipe={"epochs": 9},
+        data_options={"folds": None, "holdout": 10},
+    )
+    whole = scores(plain)
+    assert {state.state.name for state in small.trials(paused)} == {"COMPLETE", "PRUNED"}
+    for trial in small.trials(paused):
+        _, curve = whole[Subset(trial.user_attrs["subset"])]
+        assert trial.intermediate_values == {
+            step: curve[step] for step in trial.intermediate_values
+        }
+        assert trial.user_attrs["epochs"] == len(trial.intermediate_values)
