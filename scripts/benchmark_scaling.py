@@ -3,8 +3,9 @@
 
 `workers`: greedy over 16 units, trials that sleep for about 5 s (up to a fifth more or less, the
 same for a subset each time), synthetic scores. *used* is the share of the workers' time in which
-they ran trials, from the first trial's start to the last one's end; *useful* counts only trials
-that greedy alone on one worker would have trained. `barrier` has every round wait for its last
+they had a trial by the driver's clock, from the first trial's start to the last one's end; *slept*
+that in which trials did what they are for; *useful* counts of that only trials that greedy alone on
+one worker would have trained. `barrier` has every round wait for its last
 trial (speculation off).
 
 `growth`: milliseconds to propose one trial (look what is running and done, ask, claim, record what
@@ -139,6 +140,7 @@ class Watch:
 
     began: dict[int, tuple[float, Subset]] = field(default_factory=dict)
     spent: list[tuple[Subset, float]] = field(default_factory=list)
+    epochs: dict[int, int] = field(default_factory=dict)  # done, of each trial
     stopped: int = 0
     last: float = 0.0
     idle: float = 0.0  # processor seconds of the driver before the first trial
@@ -163,10 +165,19 @@ class Watch:
 
     pruned = finished
 
-    def reported(self, *_: object) -> None:
+    def reported(self, proposal: Proposal, report: Report) -> None:
+        """It has trained an epoch more."""
+        self.epochs[proposal.number] = report.epochs_done
+
+    def slept(self, job: Sleeping) -> float:
+        """Seconds that all trials slept together."""
+        each = ((job.duration(subset), number) for number, (_, subset) in self.began.items())
+        return sum(seconds * self.epochs.get(number, 0) / EPOCHS for seconds, number in each)
+
+    def status(self, *_: object) -> None:
         """Nothing to note."""
 
-    status = message = reported
+    message = status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +185,7 @@ class Scaled:
     """One search."""
 
     used: float
+    slept: float
     useful: float
     wall: float
     trials: int
@@ -194,8 +206,8 @@ def measure_workers(options: argparse.Namespace) -> None:
         f"{', '.join(str(len(n)) for n in needed)} trainings; medians\n"
     )
     print(
-        "| workers | | used | useful | seconds | times faster | trainings | needed | stopped early "
-        "| driver ms a trial |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+        "| workers | | used | slept | useful | seconds | times faster | trainings | needed "
+        f"| stopped early | driver ms a trial |\n{'| --- ' * 11}|"
     )
     for workers in options.workers:
         kinds = ((1, "speculating"), (0, "barrier"))
@@ -207,10 +219,11 @@ def measure_workers(options: argparse.Namespace) -> None:
                 assert runs[-1].answer == expected, f"{runs[-1].answer} is not {expected}"
             middle = {
                 name: statistics.median(float(getattr(run, name)) for run in runs)
-                for name in ("used", "useful", "wall", "trials", "stopped", "driver")
+                for name in ("used", "slept", "useful", "wall", "trials", "stopped", "driver")
             }
             print(
-                f"| {workers} | {kind} | {middle['used']:.1%} | {middle['useful']:.1%} "
+                f"| {workers} | {kind} | {middle['used']:.1%} | {middle['slept']:.1%} "
+                f"| {middle['useful']:.1%} "
                 f"| {middle['wall']:.1f} | {middle['useful'] * workers:.1f} "
                 f"| {middle['trials']:.0f} | {statistics.median(map(len, needed)):.0f} "
                 f"| {middle['stopped']:.0f} | {middle['driver']:.1f} |",
@@ -248,6 +261,7 @@ def _search(
     wall = watch.last - first
     return Scaled(
         used=sum(seconds for _, seconds in watch.spent) / (workers * wall),
+        slept=watch.slept(job) / (workers * wall),
         useful=sum(map(job.duration, alone)) / (workers * wall),
         wall=wall,
         trials=len(watch.began),
