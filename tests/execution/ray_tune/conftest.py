@@ -42,7 +42,7 @@ def quiet() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def ray_here() -> Iterator[None]:
-    """A Ray of this machine with room for four trials."""
+    """A Ray of this machine with room for four trials, and a GPU that is none."""
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -50,6 +50,7 @@ def ray_here() -> Iterator[None]:
         ray.init(
             address="local",
             num_cpus=4,
+            num_gpus=1,  # in name only
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -108,7 +109,9 @@ def search(
             return run_ray_search(
                 opened,
                 options.pop("factory", factory),
-                cluster=ClusterOptions(workers=workers, trial_timeout=timeout, **(cluster or {})),
+                cluster=ClusterOptions(
+                    workers=workers, trial_timeout=timeout, **{"gpus": 0.0, **(cluster or {})}
+                ),
                 scheduler=SchedulerOptions(name=scheduler, options=scheduler_options or {}),
                 **options,
             )

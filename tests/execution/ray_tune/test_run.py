@@ -177,6 +177,7 @@ def test_a_trial_that_hangs_fails_and_its_worker_is_replaced(search, log):
 # --- Interruptions --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_ctrl_c_records_what_runs_and_the_search_can_go_on(search, log):
     watcher = Watcher()
 
@@ -240,3 +241,20 @@ def test_paths_of_the_user_stay_what_they_are(search, tmp_path):
 
     search(factory=factory, strategy=Every(ALL[:1]))
     assert (tmp_path / "where").read_text() == str(here)
+
+
+@pytest.mark.slow
+def test_trials_that_share_a_gpu_are_told_so_and_see_no_other(search, tmp_path):
+    def factory(place):
+        def job(proposal, report):
+            seen = os.environ["CUDA_VISIBLE_DEVICES"]
+            line = f"{place.device} {place.workers_on_device} {place.threads} {seen}"
+            (tmp_path / f"{proposal.number}.place").write_text(line)
+            return TrialResult(values=(0.5,))
+
+        return job
+
+    run = search(factory=factory, strategy=Every(ALL[:4]), workers=None, cluster={"gpus": 0.5})
+    assert run.ending is Ending.DONE
+    places = {path.read_text() for path in tmp_path.glob("*.place")}
+    assert places == {"cuda:0 2 1 0"}
