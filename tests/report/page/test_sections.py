@@ -14,9 +14,10 @@ from layersearch.report.page.importance import best_count, importance_section, u
 from layersearch.report.page.path import path_sections
 from layersearch.report.page.profile import pairs_section, profile_section
 from layersearch.report.page.replay import ledger_of
-from layersearch.report.page.sensitivity import replay, sensitivity_section, variants
+from layersearch.report.page.sensitivity import sensitivity_section
 from layersearch.report.page.tradeoffs import Point, pareto_front, tradeoff_sections
 from layersearch.report.page.trials import trials_section
+from layersearch.report.page.variation import replay, variants
 from layersearch.space import Subset, TrialRecord
 from layersearch.space import TrialState as State
 from tests.report.page.made import FOLDS, RESULT, STAGES, UNITS, greedy_trials, study, trial
