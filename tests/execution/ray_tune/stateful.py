@@ -1,5 +1,7 @@
 """A job whose trials can be paused: a snapshot is the number of epochs done."""
 
+import os
+import time
 from pathlib import Path
 
 from layersearch.space.trial import Job, Proposal, Report, Reporter, TrialResult, WorkerPlace
@@ -9,21 +11,34 @@ from tests.execution.jobs import truth
 class Stateful:
     """A job factory; every epoch that is really trained adds a line 'subset epoch' to `log`.
 
-    Good subsets are bad in their first epochs if `late`, so that stopping early is a mistake.
+    The worker's process id is written to the file `pid`.
     """
 
-    def __init__(self, log: Path, *, epochs: int = 9, offers: bool = True) -> None:
+    def __init__(
+        self,
+        log: Path,
+        *,
+        epochs: int = 9,
+        offers: bool = True,
+        seconds: float = 0.0,
+        pid: Path | None = None,
+    ) -> None:
         self.log = log
         self.epochs = epochs
         self.offers = offers  # snapshots
+        self.seconds = seconds  # an epoch
+        self.pid = pid
 
     def __call__(self, place: WorkerPlace) -> Job:
         return self.run
 
     def run(self, proposal: Proposal, report: Reporter) -> TrialResult:
         done = int(proposal.snapshot or b"0")
+        if self.pid is not None:
+            self.pid.write_text(str(os.getpid()))
         for epoch in range(self.epochs):
             if epoch >= done:
+                time.sleep(self.seconds)
                 with self.log.open("a") as file:
                     file.write(f"{proposal.subset} {epoch}\n")
             report(

@@ -11,6 +11,7 @@ import pytest
 
 from layersearch.errors import SearchError
 from layersearch.execution import Budgets, Ending
+from layersearch.execution.checkpoints import Checkpoints
 from layersearch.space import Subset, TrialState
 from layersearch.space.trial import TrialResult
 from layersearch.strategies import Greedy, every_subset
@@ -18,6 +19,7 @@ from layersearch.strategies.optuna_adapter import StrategySampler, SubsetSampler
 from layersearch.study import history
 from tests.execution.doubles import SPACE, Every, Watcher
 from tests.execution.jobs import ALL, BEST, trained, truth
+from tests.execution.ray_tune.stateful import Stateful, epochs_trained
 
 A = Subset(["a"])
 
@@ -258,3 +260,29 @@ def test_trials_that_share_a_gpu_are_told_so_and_see_no_other(search, tmp_path):
     assert run.ending is Ending.DONE
     places = {path.read_text() for path in tmp_path.glob("*.place")}
     assert places == {"cuda:0 2 1 0"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["interrupted", "killed"])
+def test_a_trial_that_is_cut_short_goes_on_from_its_checkpoint(search, log, tmp_path, how):
+    watcher = Watcher()
+
+    def cut(proposal, report):
+        if proposal.number == 2 and report.epoch == 3:
+            number = signal.SIGINT if how == "interrupted" else signal.SIGKILL
+            os.kill(os.getpid() if how == "interrupted" else int(pid.read_text()), number)
+
+    pid = tmp_path / "pid"
+    watcher.on_report = cut
+    kept = {"factory": Stateful(log, seconds=0.1, pid=pid), "budgets": Budgets(epochs_per_trial=9)}
+    kept |= {"checkpoints": Checkpoints(tmp_path / "kept", every=0.0), "workers": 1}
+    run = search(strategy=Every(ALL[:4]), observers=[watcher], **kept)
+    if how == "interrupted":
+        assert run.ending is Ending.INTERRUPTED
+        run = search(strategy=Every(ALL[:4]), **kept)
+    assert len(run.history.scores) == 4
+    counts = Counter(epochs_trained(log))
+    assert len(counts) == 4 * 9
+    # At most the epoch that was being trained when its worker was killed.
+    assert sum(counts.values()) - 4 * 9 <= (how == "killed")
+    assert not list((tmp_path / "kept").glob("*"))
