@@ -19,7 +19,6 @@ from layersearch.execution import (
     SchedulerOptions,
     SearchRun,
     local_pool,
-    run_ray_search,
     run_search,
 )
 from layersearch.execution.checkpoints import Checkpoints
@@ -89,6 +88,8 @@ def run_trials(
         "observers": observers,
     }
     if config.execution.runner == "ray":
+        from layersearch.execution import run_ray_search  # it imports ray
+
         shipped, clean = _shipped(factory)
         return run_ray_search(
             opened,
