@@ -245,11 +245,15 @@ class Place:
     def all_train(self, *runs: Run) -> list[str]:
         """Closes the gate, and returns when each has a trial; their tokens."""
         self.gate.close()
-        wait_until(lambda: len(self.study.by_driver("RUNNING")) == len(runs), running=runs)
-        records = driver_records(self.study.attributes)
-        return [
-            next(record.token for record in reversed(records) if run.drives(record)) for run in runs
-        ]
+        wait_until(lambda: all(self._training(run) for run in runs), running=runs)
+        return [self._training(run) for run in runs]
+
+    def _training(self, run: Run) -> str:
+        """The run's token if it has a trial, else ''."""
+        # A driver that was killed may be RUNNING until another, between two trials, finds it dead.
+        running = self.study.by_driver("RUNNING")
+        mine = (r.token for r in driver_records(self.study.attributes) if run.drives(r))
+        return next((token for token in mine if token in running), "")
 
     def some_end(self, token: str, *runs: Run) -> None:
         """Opens the gate until a driver has ended a trial, and returns when each has one again."""

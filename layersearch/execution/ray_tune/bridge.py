@@ -91,6 +91,11 @@ class Bridge:
         self._concluding: list[Any] = []
 
     @property
+    def resources(self) -> Any:
+        """What a worker takes: a PlacementGroupFactory."""
+        return self._making.resources
+
+    @property
     def runs(self) -> bool:
         """Whether any trial has a worker."""
         return any(trial.status == Trial.RUNNING for trial in self._live.values())

@@ -184,6 +184,7 @@ class _Driver:
     def _loop(self, controller: "_Controller", bridge: Bridge, interrupts: Interrupts) -> None:
         while not controller.is_finished():
             controller.update_max_pending_trials(self._limit())
+            controller.keep_workers(bridge.resources, self._limit())
             try:
                 controller.step()
             except TuneError as error:
@@ -225,6 +226,17 @@ class _Controller(TuneController):
     def __init__(self, *, failed: Callable[[Any, Exception], None], **arguments: Any) -> None:
         super().__init__(**arguments)
         self._failed = failed
+        self._kept = 0
+
+    def keep_workers(self, resources: PlacementGroupFactory, count: int) -> None:
+        """Keeps so many idle workers until the end; Tune by itself ends all but one of them.
+
+        A round of greedy that waits for its last trials would otherwise end workers that the next
+        round needs, with all that they have loaded.
+        """
+        if count > self._kept:
+            self._actor_cache.increase_max(resources, by=count - self._kept)
+            self._kept = count
 
     def checkpoint(self, force: bool = False, wait: bool = False) -> None:
         """Nothing to keep."""

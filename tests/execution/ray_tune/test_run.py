@@ -64,6 +64,16 @@ def test_greedy_with_its_waits_and_its_speculation_answers_as_it_does_locally(se
 
 
 @pytest.mark.slow
+def test_workers_are_kept_while_the_last_trials_of_a_round_run(search, log):
+    greedy = Greedy(SPACE, stop="paper", speculate=0)
+    sampler = StrategySampler(greedy, SPACE, read_history=history)
+    search(study={"sampler": sampler}, workers=4, seconds=0.5)
+    pids = [line.split()[0] for line in log.read_text().splitlines()]
+    assert len(set(pids[4:7])) == 3  # the second round: as many candidates, each at once
+    assert set(pids) == set(pids[:4])
+
+
+@pytest.mark.slow
 def test_the_exhaustive_search_ends(search):
     sampler = StrategySampler(every_subset(SPACE), SPACE, read_history=history)
     run = search(study={"sampler": sampler})
