@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
@@ -23,7 +24,7 @@ from layersearch.execution.messages import (
     Stopped,
     Unready,
 )
-from layersearch.execution.proposals import Ask, End
+from layersearch.execution.proposals import Ask, End, Rest
 from layersearch.execution.ray_tune.trainable import (
     NUMBER,
     PARTS,
@@ -84,10 +85,12 @@ class Bridge:
         self._asked = float("-inf")
         self._died = 0  # workers, one after another
         self.interrupted = False
+        self.yields = False  # whether only trials of other drivers are left to wait for
         self.end: End | None = None  # why there is nothing to begin any more
         self.error: BaseException | None = None  # what went wrong within a callback of Tune's
         self.trials = 0
-        self._actors: dict[Any, None] = {}
+        # Not held: Ray ends a worker, and frees its room, when nobody refers to it any more.
+        self._actors: WeakSet[Any] = WeakSet()
         self._concluding: list[Any] = []
 
     @property
@@ -117,6 +120,7 @@ class Bridge:
         if not self._news and time.monotonic() - self._asked < _ASK:
             return None
         verdict = self._proposals.next()
+        self.yields = isinstance(verdict, Rest) and verdict.others and not self._desk.running
         if isinstance(verdict, Ask):
             return self._open(verdict)
         self._news, self._asked = False, time.monotonic()
@@ -227,7 +231,7 @@ class Bridge:
 
     def began(self, trial: Trial) -> None:
         """A worker has the trial now."""
-        self._actors[trial.temporary_state.ray_actor] = None
+        self._actors.add(trial.temporary_state.ray_actor)
 
     def await_conclusions(self) -> None:
         """Waits until the workers of interrupted trials have written down their states."""
@@ -236,7 +240,7 @@ class Bridge:
 
     def kill(self) -> None:
         """Kills all workers, whatever they do."""
-        for actor in self._actors:
+        for actor in list(self._actors):
             ray.kill(actor)
 
     # --- Ends -------------------------------------------------------------------------------------

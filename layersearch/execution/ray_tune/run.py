@@ -42,6 +42,7 @@ from layersearch.space.trial import JobFactory
 from layersearch.study.opening import OpenStudy
 
 FIFO = SchedulerOptions()
+_REST = 0.05  # seconds between two looks for a trial while none is there
 _SAY_AFTER = 15.0  # seconds without a running trial until the user is told what is missing
 # Tune's own records of a search, which nobody reads: the study has all of it.
 _TUNE = {"TUNE_PRINT_ALL_TRIAL_ERRORS": "0", "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1"}
@@ -184,7 +185,8 @@ class _Driver:
     def _loop(self, controller: "_Controller", bridge: Bridge, interrupts: Interrupts) -> None:
         while not controller.is_finished():
             controller.update_max_pending_trials(self._limit())
-            controller.keep_workers(bridge.resources, self._limit())
+            # Other drivers of the study may wait for the room that idle workers take.
+            controller.keep_workers(bridge.resources, 0 if bridge.yields else self._limit())
             try:
                 controller.step()
             except TuneError as error:
@@ -197,6 +199,8 @@ class _Driver:
                     controller.stop_trial(trial)
             self._watch(bridge)
             self._session.reap()
+            if not bridge.live:
+                time.sleep(_REST)
 
     def _watch(self, bridge: Bridge) -> None:
         """Says when nothing can run a trial, and gives up in the end."""
@@ -229,17 +233,23 @@ class _Controller(TuneController):
         self._kept = 0
 
     def keep_workers(self, resources: PlacementGroupFactory, count: int) -> None:
-        """Keeps so many idle workers until the end; Tune by itself ends all but one of them.
+        """Keeps so many idle workers; Tune by itself ends all but one of them.
 
         A round of greedy that waits for its last trials would otherwise end workers that the next
         round needs, with all that they have loaded.
         """
-        if count > self._kept:
-            self._actor_cache.increase_max(resources, by=count - self._kept)
-            self._kept = count
+        self._actor_cache.increase_max(resources, by=count - self._kept)
+        self._kept = count
+        if not count:
+            self._cleanup_cached_actors(force_all=True)
 
     def checkpoint(self, force: bool = False, wait: bool = False) -> None:
         """Nothing to keep."""
+
+    def _update_trial_queue(self, blocking: bool = False, timeout: int = 600) -> bool:
+        """Never waits for a trial: an interruption or another driver's end would not be seen."""
+        del blocking, timeout
+        return bool(super()._update_trial_queue(blocking=False))
 
     def _process_trial_failure(self, trial: Any, exception: Exception) -> None:
         self._failed(trial, exception)  # callbacks are not told with what error
