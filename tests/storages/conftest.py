@@ -6,6 +6,14 @@ import optuna
 import pytest
 
 
+def pytest_collection_modifyitems(items):
+    """Each takes seconds, and there are many: only `scripts/test --all` runs them."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker("slow")
+
+
 @pytest.fixture(autouse=True)
 def _quiet():
     optuna.logging.set_verbosity(optuna.logging.WARNING)

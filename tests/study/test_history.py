@@ -230,11 +230,11 @@ def test_attributes_that_are_no_json_become_text(opened):
         "value": np.float32(0.5),
         "nan": float("nan"),
         "what": {1, 2},
-        "o": print,
+        "o": len,
     }
     result = TrialResult(values=(np.float64(0.5),), attributes=odd)
     record_result(opened.study, begin(opened, "x"), result, extra={})
     attributes = opened.history()[0].attributes
     assert attributes["shape"] == [1, 2]
     assert (attributes["value"], attributes["nan"], attributes["what"]) == (0.5, "nan", [1, 2])
-    assert attributes["o"] == "<built-in function print>"
+    assert attributes["o"] == "<built-in function len>"
