@@ -31,6 +31,10 @@ def scores(result: layersearch.Result) -> dict[Subset, tuple[float, dict[int, fl
 
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    if ray.is_initialized():
+        pytest.skip("another test's Ray is running in this process: run this file by itself")
     monkeypatch.chdir(tmp_path)
 
 
