@@ -1,13 +1,13 @@
 """Fixtures that several packages' tests share."""
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.disks import mounted
 from tests.servers import PostgresServer, postgres_server
 
 # No test depends on how fast the machine is.
@@ -31,17 +31,8 @@ def shared_data() -> Path:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 256 KiB of its own; skipped where none can be mounted."""
-    place = tmp_path / "small_disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("needs the right to mount a small file system")
-    try:
+    with mounted(tmp_path / "small_disk", size="256k") as place:
         yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 @pytest.fixture(scope="session")

@@ -5,16 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import optuna
-import torch
-
-from layersearch.build.components import (
-    Components,
-    build_components,
-)
+from layersearch.build.components import Components
 from layersearch.build.conclusion import Trials, conclude
 from layersearch.build.given import NOTHING_GIVEN, Given
-from layersearch.build.proposing import build_proposing
+from layersearch.build.preparing import prepare
 from layersearch.build.reporting import (
     describe_search,
     is_reported,
@@ -22,7 +16,7 @@ from layersearch.build.reporting import (
     write_report,
 )
 from layersearch.build.result import Result
-from layersearch.build.running import driver_devices, run_trials
+from layersearch.build.running import run_trials
 from layersearch.config import SearchConfig
 from layersearch.execution import (
     Budgets,
@@ -31,14 +25,10 @@ from layersearch.execution import (
 )
 from layersearch.execution.checkpoints import Checkpoints
 from layersearch.execution.observer import Observers
-from layersearch.study import OpenStudy, keep_plan, open_study
+from layersearch.study import OpenStudy, keep_plan
 from layersearch.study.attributes import canonical
 from layersearch.study.lease import seconds_driven
-from layersearch.subtuning import (
-    JobFactory,
-    remove_leftovers,
-    resolve_precision,
-)
+from layersearch.subtuning import JobFactory, remove_leftovers
 
 
 def run_search(
@@ -79,30 +69,13 @@ def run_to_end(
     Raises:
         LayersearchError: as `run_search`.
     """
-    # Our own progress says what Optuna's log would.
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    devices = driver_devices(config)
-    for device in dict.fromkeys(devices):
-        resolve_precision(config.recipe.precision, torch.device(device))
-    parts = build_components(config, given)
-    proposing = build_proposing(config, given, parts.space)
+    prepared = prepare(config, given)
+    parts, devices = prepared.parts, prepared.devices
     for note in parts.materials.data.notes:
         _say(observers, note)
     started = time.monotonic()
     with (
-        open_study(
-            config.study_name,
-            storage=config.study.storage,
-            directory=config.study.directory,
-            directions=(parts.objective.direction,),
-            sampler=proposing.sampler,
-            pruner=proposing.pruner,
-            fingerprint=parts.fingerprint,
-            join=config.study.join,
-            storage_timeout=config.study.storage_timeout,
-            stale_after=config.study.stale_after,
-            say=Observers(observers).message,
-        ) as opened,
+        prepared.open_study(observers) as opened,
         report_if_it_fails(opened.study, study_folder(config), observers),
     ):
         keep_plan(opened.study, plan_of(config))
@@ -124,7 +97,7 @@ def run_to_end(
         remove_leftovers(parts.materials.cache_directory)
     return Trials(
         parts=parts,
-        proposing=proposing,
+        proposing=prepared.proposing,
         run=run,
         factory=factory,
         place=make_places(1, devices=devices[:1])[0],

@@ -11,12 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import optuna
-import torch
-
-from layersearch.build.components import build_components, worker_devices
 from layersearch.build.given import NOTHING_GIVEN, Given
-from layersearch.build.proposing import build_proposing
+from layersearch.build.preparing import prepare
 from layersearch.build.running import run_trials
 from layersearch.build.search import build_budgets, build_checkpoints, plan_of, study_folder
 from layersearch.config import SearchConfig
@@ -25,8 +21,8 @@ from layersearch.execution import Ending, Observer, SearchRun
 from layersearch.execution.observer import Observers
 from layersearch.space import TrialRecord, TrialState
 from layersearch.study import attributes as names
-from layersearch.study import check_plan, open_study, wait_for_study
-from layersearch.subtuning import JobFactory, resolve_precision
+from layersearch.study import check_plan, wait_for_study
+from layersearch.subtuning import JobFactory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +61,8 @@ def run_worker(
         KeyboardInterrupt: interrupted twice.
     """
     _check_runner(config)
-    # Our own progress says what Optuna's log would.
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    devices = worker_devices(config)
-    for device in dict.fromkeys(devices):
-        resolve_precision(config.recipe.precision, torch.device(device))
-    parts = build_components(config, given)
-    proposing = build_proposing(config, given, parts.space)
+    prepared = prepare(config, given)
+    parts = prepared.parts
     wait_for_study(
         config.study_name,
         storage=config.study.storage,
@@ -80,19 +71,7 @@ def run_worker(
         tell=Observers(observers).message,
     )
     logs = study_folder(config) / f"worker-{socket.gethostname()}-{os.getpid()}"
-    with open_study(
-        config.study_name,
-        storage=config.study.storage,
-        directory=config.study.directory,
-        directions=(parts.objective.direction,),
-        sampler=proposing.sampler,
-        pruner=proposing.pruner,
-        fingerprint=parts.fingerprint,
-        worker=True,
-        storage_timeout=config.study.storage_timeout,
-        stale_after=config.study.stale_after,
-        say=Observers(observers).message,
-    ) as opened:
+    with prepared.open_study(observers, worker=True) as opened:
         check_plan(opened.study, plan_of(config))
         try:
             run = run_trials(
@@ -102,7 +81,7 @@ def run_worker(
                 factory=JobFactory(parts.materials),
                 budgets=build_budgets(config, parts),
                 checkpoints=build_checkpoints(config, parts),
-                devices=devices,
+                devices=prepared.devices,
                 folder=logs,
                 waits=False,
                 observers=observers,

@@ -5,6 +5,8 @@ from pathlib import Path
 import optuna
 import pytest
 
+from tests.disks import mounted
+
 
 def pytest_collection_modifyitems(items):
     """Each takes seconds, and there are many: only `scripts/test --all` runs them."""
@@ -33,14 +35,5 @@ def other_machine():
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 8 MiB: SQLite's write-ahead log alone takes up to 4."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("needs the right to mount a small file system")
-    try:
+    with mounted(tmp_path / "disk", size="8m") as place:
         yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
