@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from layersearch.cli import search, studies, units, worker
+from layersearch.cli import export, search, studies, units, worker
 from layersearch.errors import LayersearchError
 
 DONE, USER_ERROR, INTERRUPTED = 0, 1, 130
@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     program.set_defaults(resumes=False)
     program.add_argument("--version", action="version", version=f"layersearch {_version()}")
     commands = program.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (search, worker, units, studies):
+    for module in (search, worker, units, studies, export):
         module.add_commands(commands)
     for command in commands.choices.values():
         command.add_argument(

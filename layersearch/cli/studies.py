@@ -1,18 +1,17 @@
-"""`layersearch report`, `dashboard` and `export`: what a study found so far, or in the end."""
+"""`layersearch report` and `dashboard`: what a study found so far, or in the end."""
 
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from layersearch.cli.place import Place, place_of, study_command
 from layersearch.cli.profile import print_profile
-from layersearch.config import load_config
 from layersearch.errors import StudyError
 
 if TYPE_CHECKING:  # slow to import, and not needed for `--help`
     import optuna
 
-_STUDY = "its name, its folder, or the YAML of its search"
 _DASHBOARD = """\
 Opens Optuna Dashboard on a study: trials as they come, learning curves, which units matter.
 
@@ -21,85 +20,19 @@ From elsewhere, use a tunnel: ssh -L 8080:localhost:8080 HOST.
 """
 
 
-class Place(NamedTuple):
-    """Where a study is."""
-
-    name: str
-    directory: Path
-    storage: str | None
-
-    @property
-    def folder(self) -> Path:
-        """Where its result and its saved task lie."""
-        return self.directory / self.name
-
-
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Adds all three."""
-    report = _command(commands, "report", "show what a search found, and write its page")
-    report.add_argument("study", metavar="STUDY", help=_STUDY)
+    """Adds both."""
+    report = study_command(commands, "report", "show what a search found, and write its page")
     report.set_defaults(run=_report)
-    export = _command(
-        commands,
-        "export",
-        "save the tuned layers and the head as one file",
-        description="Writes the tuned units and the head of a finished search as one safetensors\n"
-        "file with its description.",
-        epilog="example:\n  layersearch export digits digits-task.safetensors",
-    )
-    export.add_argument("study", metavar="STUDY", help=_STUDY)
-    export.add_argument("output", metavar="FILE", type=Path, help="the file to write")
-    export.set_defaults(run=_export)
-    dashboard = _command(
+    dashboard = study_command(
         commands, "dashboard", "look at a study in the browser", description=_DASHBOARD
     )
-    dashboard.add_argument("study", metavar="STUDY", help=_STUDY)
     dashboard.add_argument("--port", type=int, default=8080, help="default: 8080")
     dashboard.set_defaults(run=_dashboard)
 
 
-def _command(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    name: str,
-    summary: str,
-    *,
-    description: str = "",
-    epilog: str = "",
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        name,
-        help=summary,
-        description=description or f"{summary[0].upper()}{summary[1:]}.",
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--directory", metavar="DIR", default="runs", help="where studies lie; default: runs"
-    )
-    parser.add_argument("--storage", metavar="URL", help="of the study, if it is not in its folder")
-    return parser
-
-
-def find_study(study: str, *, directory: str = "runs", storage: str | None = None) -> Place:
-    """The study that a word on the command line means: a YAML file, a folder or a name."""
-    if study.endswith((".yaml", ".yml")):
-        config = load_config(study, check_paths=False)
-        return Place(
-            config.study_name, Path(config.study.directory), storage or config.study.storage
-        )
-    if "/" in study:
-        folder = Path(study)
-        return Place(folder.name, folder.parent, storage)
-    return Place(study, Path(directory), storage)
-
-
-def _place(arguments: argparse.Namespace) -> Place:
-    return find_study(arguments.study, directory=arguments.directory, storage=arguments.storage)
-
-
 def _report(arguments: argparse.Namespace) -> int:
-    place = _place(arguments)
+    place = place_of(arguments)
     from rich.console import Console
 
     from layersearch.report import load_result, summary
@@ -160,15 +93,8 @@ def _studies(directory: Path) -> list[str]:
     return sorted(path.parent.name for path in directory.glob("*/result.json"))
 
 
-def _export(arguments: argparse.Namespace) -> int:
-    from layersearch.build import export
-
-    print(export(_place(arguments).folder, arguments.output))
-    return 0
-
-
 def _dashboard(arguments: argparse.Namespace) -> int:
-    place = _place(arguments)
+    place = place_of(arguments)
     try:
         from optuna_dashboard import run_server
     except ImportError:

@@ -39,6 +39,7 @@ class HeadShape:
     features: int  # values that come in
     depth: int = 1  # layers
     kind: Literal["linear", "conv"] = "linear"
+    siamese: bool = False  # `features` are the original network's, then as many of the tuned one's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +101,7 @@ class TaskDescription:
                 "features": self.head.features,
                 "depth": self.head.depth,
                 "kind": self.head.kind,
+                "siamese": self.head.siamese,
             },
             "subset": list(self.subset.names),
             "classes": list(self.classes),
@@ -132,7 +134,10 @@ class TaskDescription:
                 weights_hash=str(backbone["weights_hash"]),
                 head_path=str(backbone["head"]),
                 head=HeadShape(
-                    features=int(head["features"]), depth=int(head["depth"]), kind=head["kind"]
+                    features=int(head["features"]),
+                    depth=int(head["depth"]),
+                    kind=head["kind"],
+                    siamese=bool(head.get("siamese", False)),  # tasks once had no such field
                 ),
                 subset=Subset(map(str, values["subset"])),
                 classes=tuple(map(str, values["classes"])),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from layersearch.cli import main
-from layersearch.cli.studies import find_study
+from layersearch.cli.place import find_study
 from layersearch.config import SearchConfig
 from layersearch.errors import StudyError
 from layersearch.report import write_result
