@@ -24,6 +24,8 @@ COSTS: Mapping[str, str] = {  # name -> its unit
     "added_parameters": "values in the tuned units and the head: what a new task adds",
     "task_bytes": "bytes of the saved task: tuned parameters, norm statistics and head, float32",
     "step_multiply_adds": "multiply-adds of one training step, one sample, prefix cached",
+    "training_memory_bytes": "bytes that training takes at its peak, estimated",
+    "latency_ms": "milliseconds that serving a batch takes longer than by the original alone",
 }
 FLOPS_PER_MULTIPLY_ADD = 2
 
@@ -37,7 +39,7 @@ def subset_costs(
     buffers: Mapping[str, int] | None = None,
     bytes_per_value: int = 4,
 ) -> dict[str, float]:
-    """Every cost in `COSTS`, by name.
+    """The costs of `COSTS` that plain numbers of units and stages give, by name.
 
     Args:
         subset: names of the units that are tuned.

@@ -33,8 +33,8 @@ def test_no_cost_falls_when_units_are_added(first, more):
         return subset_costs(subset, UNITS, stages=STAGES, head_parameters=7, buffers={"a": 4})
 
     smaller, larger = costs(first), costs(first | more)
-    assert smaller.keys() == COSTS.keys()
-    assert all(larger[name] >= smaller[name] for name in COSTS)
+    assert smaller.keys() <= COSTS.keys()
+    assert all(larger[name] >= smaller[name] for name in smaller)
 
 
 def test_what_a_task_adds_counts_the_head_and_its_bytes_the_statistics_too():
