@@ -61,6 +61,8 @@ _WORDS: tuple[tuple[Any, str], ...] = (
 _PLAIN = {str: "text", int: "whole number", float: "number", bool: "`true` \\| `false`"}
 _FIELDS = {  # where the annotation cannot say what the validator takes
     "recipe.channels_last": "`true` \\| `false` \\| `auto`",
+    "objective.choose": "`best` \\| `one_stderr` \\| `knee`, or list of units",
+    "objective.latency": "mapping",
     "data.holdout": "count, share or `given`",
     "execution.device": "text, or list of texts",
     "execution.scheduler": "text, or `{name, option: value}`",
@@ -129,12 +131,21 @@ def _rows(path: str, section: type[Section], *, sections: bool, without: set[str
         kind = _FIELDS.get(where) or _type(hints[name], field)
         shown = where.removeprefix(f"{path.split('.', maxsplit=1)[0]}.")
         yield f"| `{shown}` | {kind} | {_default(field, kind)} | {_meaning(meanings[name])} |"
+        if (optional := _optional_section(section, name)) is not None:
+            yield from _rows(where, optional, sections=True, without=set())
 
 
 def _section(owner: type[Section], name: str) -> type[Section] | None:
     """The section that a field holds, if it is one and always there."""
     kind = owner.model_fields[name].annotation
     return kind if inspect.isclass(kind) and issubclass(kind, Section) else None
+
+
+def _optional_section(owner: type[Section], name: str) -> type[Section] | None:
+    """The section that a field may hold, if it may be left out altogether."""
+    kinds = get_args(owner.model_fields[name].annotation)
+    found = [kind for kind in kinds if inspect.isclass(kind) and issubclass(kind, Section)]
+    return found[0] if NoneType in kinds and len(found) == 1 else None
 
 
 def _type(hint: Any, field: FieldInfo | None = None) -> str:
@@ -155,7 +166,7 @@ def _type(hint: Any, field: FieldInfo | None = None) -> str:
     if origin is dict:
         inner = parts[1]
         if inner == task.Limit:
-            return "mapping of name to `{max}`"
+            return "mapping of name to `{max, min}`"
         return f"mapping of name to {_type(inner)}"
     return _PLAIN[hint]
 

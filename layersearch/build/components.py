@@ -40,7 +40,14 @@ from layersearch.errors import (
 )
 from layersearch.objectives import Objective, make_objective
 from layersearch.space import Bounds, SearchSpace
-from layersearch.subtuning import Budget, HeadRecipe, Materials, Recipe, known_costs
+from layersearch.subtuning import (
+    Budget,
+    HeadRecipe,
+    Materials,
+    Recipe,
+    known_costs,
+    require_cut,
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,6 +80,8 @@ def build_components(config: SearchConfig, given: Given) -> Components:
     cache = config.execution.cache
     folder = Path(config.study.directory) / config.study_name
     chain = build_chain(backbone, **units)
+    if recipe.siamese:
+        require_cut(chain)
     augmentation = build_augmentation(config)
     fingerprint = {
         "backbone": {
@@ -160,7 +169,8 @@ def build_objective(config: SearchConfig, given: Given) -> Objective:
         metric,
         direction=None if direction is None else direction[0],
         constraints={
-            name: {"max": limit.max} for name, limit in config.objective.constraints.items()
+            name: limit.model_dump(exclude_none=True)
+            for name, limit in config.objective.constraints.items()
         },
     )
 
@@ -349,6 +359,8 @@ def _views(config: SearchConfig, augmentation: Augmentation) -> int | None:
 
 def _recipe_description(config: SearchConfig) -> dict[str, Any]:
     described: dict[str, Any] = config.recipe.model_dump(mode="json")
+    if not described["siamese"]:
+        del described["siamese"]  # studies made before there was such a choice go on
     return described
 
 

@@ -163,9 +163,10 @@ def _numbers(where: str, value: object, least: float, most: float, rule: str) ->
 
 def _objective(config: SearchConfig) -> Iterator[Problem]:
     objective, strategy = config.objective, config.strategy
-    several = len(objective.metric)
-    if len(set(objective.metric)) < several:
+    several = objective.values
+    if len(set(objective.metric)) < len(objective.metric):
         yield _say("objective.metric", f"names a metric twice: {', '.join(objective.metric)}")
+        return
     for name in objective.metric:
         if ":" in name and not is_object_name(name):
             yield _say(
@@ -174,13 +175,13 @@ def _objective(config: SearchConfig) -> Iterator[Problem]:
     if several > 1 and strategy.name == "greedy":
         yield _say(
             "objective.metric",
-            f"'greedy' compares one value, got {several} metrics",
-            "name one, and make the others constraints",
+            f"'greedy' needs one order of subsets, got {several} values",
+            "name one and make the others constraints, or use --strategy nsga2 --trials 100",
         )
-    if several > 1 and strategy.pruner is not None:
+    if several > 1 and strategy.pruner is not None and strategy.pruner.name != "none":
         yield _say(
             "strategy.pruner",
-            f"trials with several values cannot be pruned, and there are {several} metrics",
+            f"trials with several values cannot be pruned, and there are {several}",
             "leave it out",
         )
 
@@ -245,11 +246,11 @@ def _ray(config: SearchConfig) -> Iterator[Problem]:
             f"'{scheduler.name}' and strategy.pruner would both end trials",
             "keep one",
         )
-    if len(config.objective.metric) > 1 and scheduler.name != "fifo":
+    if config.objective.values > 1 and scheduler.name != "fifo":
         yield _say(
             "execution.scheduler",
             "trials with several values cannot be compared, and there are "
-            f"{len(config.objective.metric)} metrics",
+            f"{config.objective.values} values",
             "leave it out",
         )
     if is_object_name(scheduler.name):

@@ -4,7 +4,18 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from layersearch.config.values import Names, Options, Section, Triple, one_or_more, shown, wrong
+from layersearch.config.latency import LatencyConfig
+from layersearch.config.values import (
+    GIVEN,
+    Names,
+    Options,
+    Section,
+    Triple,
+    listed,
+    one_or_more,
+    shown,
+    wrong,
+)
 
 SOURCES = ("folder", "torchvision", "arrays", "idx", "digits", "vtab")
 NAMED_SOURCES = ("torchvision", "vtab")
@@ -89,29 +100,79 @@ class SpaceConfig(Section):
 
 
 class Limit(Section):
-    """The most that a subset may cost, or that a metric may be."""
+    """The least and the most that a cost or a metric may be."""
 
-    max: Annotated[float, Field(gt=0)]
+    max: float | None = None
+    min: float | None = None
+
+    @model_validator(mode="after")
+    def _a_bound(self) -> Self:
+        if self.max is None and self.min is None:
+            raise wrong("needs 'max', 'min' or both", "write for example {max: 20000}")
+        if self.max is not None and self.min is not None and self.min > self.max:
+            raise wrong(f"min must be at most max, got {self.min:g} > {self.max:g}")
+        return self
+
+
+CHOICES = ("best", "one_stderr", "knee")
+
+
+def _choice(value: object) -> object:
+    if isinstance(value, str) and value not in CHOICES:
+        raise wrong(f"must be one of {', '.join(CHOICES)}, or a list of units, got {value!r}")
+    return listed(value)
 
 
 class ObjectiveConfig(Section):
     """What makes one subset better than another."""
 
+    # Names of metrics ('accuracy', 'macro_f1', 'recall[cat]'), after them of costs
+    # ('trainable_parameters', 'latency_ms'), or 'package.module:object'. Several: what comes out is
+    # a Pareto front, and the first is what curves and the choice go by.
     metric: Annotated[tuple[str, ...], BeforeValidator(one_or_more), Field(min_length=1)] = (
         "accuracy",
-    )  # its name, or 'package.module:object'; one in this version
+    )
+    # One a value; null: the metric knows. An object that returns several values needs one for each.
     direction: (
         Annotated[tuple[Literal["maximize", "minimize"], ...], BeforeValidator(one_or_more)] | None
-    ) = None  # one a metric; null: the metric knows
-    # The most a subset may cost (trainable_parameters, added_parameters, task_bytes,
-    # step_multiply_adds: never trained over it), or that a metric may be.
+    ) = None
+    # What the values are called, in results and in Optuna Dashboard; null: as the metrics are.
+    names: Annotated[tuple[str, ...], BeforeValidator(one_or_more), Field(min_length=1)] | None = (
+        None
+    )
+    # Name -> {max, min}: of a cost, outside of which nothing is trained (trainable_parameters,
+    # added_parameters, task_bytes, step_multiply_adds, training_memory_bytes, latency_ms), or of a
+    # metric, outside of which nothing is chosen.
     constraints: dict[str, Limit] = Field(default_factory=dict)
+    # With several values, which member of the Pareto front is retrained and saved. 'best': that of
+    # the best first value; 'one_stderr': of those whose first value is within a standard error of
+    # the best, the best by the second; 'knee': the nearest to the best of all values at once; or
+    # the units of one: [layer3.1].
+    choose: Annotated[
+        Literal["best", "one_stderr", "knee"] | tuple[str, ...], BeforeValidator(_choice)
+    ] = "best"
+    # How added serving latency is measured; null: as it is by default, where it is asked for.
+    latency: LatencyConfig | None = None
+
+    @property
+    def values(self) -> int:
+        """How many values a trial has."""
+        return max(len(self.metric), len(self.direction or ()))
 
     @model_validator(mode="after")
     def _one_direction_a_metric(self) -> Self:
-        if self.direction is not None and len(self.direction) != len(self.metric):
+        own = len(self.metric) == 1 and (":" in self.metric[0] or self.metric[0] == GIVEN)
+        if self.direction is not None and len(self.direction) != len(self.metric) and not own:
             raise wrong(
                 f"{len(self.metric)} metrics need as many directions, got {len(self.direction)}",
                 "leave `direction` out where the metrics know",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_name_a_value(self) -> Self:
+        if self.names is not None and len(set(self.names)) != self.values:
+            raise wrong(
+                f"{self.values} values need as many different names, got {', '.join(self.names)}"
             )
         return self

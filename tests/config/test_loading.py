@@ -117,7 +117,7 @@ def test_the_same_report_comes_from_overrides() -> None:
         ("objective", {"metric": []}, "objective.metric", "at least 1, got an empty list"),
         ("objective", {"metric": "a.b:"}, "objective.metric", "package.module:object"),
         ("objective", {"direction": "up"}, "objective.direction[0]", "maximize or minimize"),
-        ("objective", {"metric": ["a", "a"]}, "objective.metric", "compares one value"),
+        ("objective", {"metric": ["a", "a"]}, "objective.metric", "names a metric twice"),
         (
             "objective",
             {"metric": "a", "direction": ["maximize", "minimize"]},
@@ -132,10 +132,23 @@ def test_the_same_report_comes_from_overrides() -> None:
         ),
         (
             "objective",
-            {"constraints": {"flops": {"max": -1}}},
-            "objective.constraints.flops.max",
-            "must be above 0, got -1",
+            {"constraints": {"flops": {}}},
+            "objective.constraints.flops",
+            "needs 'max', 'min' or both",
         ),
+        (
+            "objective",
+            {"constraints": {"accuracy": {"min": 0.9, "max": 0.8}}},
+            "objective.constraints.accuracy",
+            "min must be at most max, got 0.9 > 0.8",
+        ),
+        (
+            "objective",
+            {"metric": ["a", "b"], "names": ["one"]},
+            "objective",
+            "2 values need as many different names, got one",
+        ),
+        ("objective", {"choose": "knees"}, "objective.choose", "best, one_stderr, knee"),
         ("strategy", {"name": "greddy"}, "strategy.name", "did you mean 'greedy'?"),
         ("strategy", {"name": 3}, "strategy.name", "the name of a strategy, got 3"),
         ("strategy", {"name": "tpe"}, "strategy.trials", "--trials 100"),
@@ -277,7 +290,24 @@ def test_trials_with_several_values_cannot_be_pruned() -> None:
             "strategy": {"name": "nsga2", "trials": 5, "pruner": "median"},
         }
     )
-    assert "there are 2 metrics" in found["strategy.pruner"]
+    assert "there are 2; leave it out" in found["strategy.pruner"]
+
+
+def test_greedy_needs_one_value() -> None:
+    found = problems({**MINIMAL, "objective": {"metric": ["accuracy", "macro_f1"]}})
+    assert "'greedy' needs one order of subsets, got 2 values" in found["objective.metric"]
+    assert "--strategy nsga2" in found["objective.metric"]
+
+
+def test_an_object_that_returns_several_values_has_a_direction_for_each() -> None:
+    config = config_from(
+        {
+            **MINIMAL,
+            "objective": {"metric": "mine:score", "direction": ["maximize", "minimize"]},
+            "strategy": {"name": "nsga2", "trials": 5},
+        }
+    )
+    assert config.objective.values == 2
 
 
 def test_data_and_weights_that_do_not_exist_are_reported_with_where_was_looked(
