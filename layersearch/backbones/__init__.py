@@ -5,7 +5,7 @@ from layersearch.backbones.backbone import Backbone, Preprocessing
 from layersearch.backbones.chain import Chain, Values, build_chain, cut, head_inputs
 from layersearch.backbones.cloning import clone_stage, owners, parameter_names
 from layersearch.backbones.description import ChainDescription, UnitRow, describe_chain
-from layersearch.backbones.heads import new_head
+from layersearch.backbones.heads import new_head, paired
 from layersearch.backbones.loading import backbone_from_module, load_backbone
 from layersearch.backbones.registry import backbone_names
 from layersearch.backbones.survey import UncutBackboneWarning
@@ -32,5 +32,6 @@ __all__ = [
     "load_backbone",
     "new_head",
     "owners",
+    "paired",
     "parameter_names",
 ]

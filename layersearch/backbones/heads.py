@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from layersearch.errors import BackboneError
 
@@ -86,6 +86,19 @@ def new_head(
             layers += [_layer(features, features, kind=kind, bias=False), nn.ReLU()]
         last = _layer(features, classes, kind=kind, bias=True)
     return nn.Sequential(*layers, last) if layers else last
+
+
+def paired(original: Tensor, tuned: Tensor, *, kind: HeadKind) -> Tensor:
+    """What a Siamese head takes: the original network's features, then the tuned network's.
+
+    Args:
+        original: features (N, ..., F); maps (N, F, H, W) where the head is a convolution.
+        tuned: of the same samples and shape.
+        kind: of the head.
+
+    Returns: (N, ..., 2F) or (N, 2F, H, W).
+    """
+    return torch.cat([original, tuned], dim=1 if kind == "conv" else -1)
 
 
 def _layer(inputs: int, outputs: int, *, kind: HeadKind, bias: bool) -> nn.Module:

@@ -309,9 +309,15 @@ def _description(
 ) -> TaskDescription:
     materials, chain = end.parts.materials, end.parts.chain
     images = materials.data.train.images
+    siamese = recipe.pairs_features(chosen)
     return TaskDescription.of(
         materials.backbone,
-        head=HeadShape(features=chain.head_features, depth=recipe.head.depth, kind=chain.head_kind),
+        head=HeadShape(
+            features=chain.head_features * (2 if siamese else 1),
+            depth=recipe.head.depth,
+            kind=chain.head_kind,
+            siamese=siamese,
+        ),
         subset=chosen,
         classes=materials.data.classes,
         canvas=tuple(images.shape[-2:]) if images.dtype == torch.uint8 else None,

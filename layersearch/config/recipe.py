@@ -91,6 +91,9 @@ class RecipeConfig(Section):
     # frozen units always does.
     norms: Literal["train", "eval"] = "train"
     start: Literal["pretrained", "random"] = "pretrained"  # where tuned units begin
+    # The head sees the features of the original network too, beside those of the tuned one. That
+    # costs next to nothing where the original is served anyway.
+    siamese: bool = False
     # Epochs between two validations of a fold; there is always one after the last. More than 1
     # saves time, but pruners and learning curves see less.
     validate_every: Annotated[int, Field(ge=1)] = 1

@@ -18,7 +18,7 @@ from layersearch.subtuning.job import (
     known_costs,
     open_workplace,
 )
-from layersearch.subtuning.network import TunedNetwork, first_tuned
+from layersearch.subtuning.network import TunedNetwork, first_tuned, require_cut
 from layersearch.subtuning.recipe import HeadRecipe, Recipe, recipe_from, resolve_precision
 from layersearch.subtuning.training import Workplace, evaluate, train
 from layersearch.subtuning.trial import subtune
@@ -47,6 +47,7 @@ __all__ = [
     "open_workplace",
     "recipe_from",
     "remove_leftovers",
+    "require_cut",
     "resolve_precision",
     "subtune",
     "train",

@@ -2,7 +2,8 @@
 
 The baselines are trained in the same way: the linear probe (no unit tuned), full finetuning (all
 units, head started at random, as in the paper) and LP-FT (all units, head started from the linear
-probe; Kumar et al. 2022, arXiv 2202.10054).
+probe; Kumar et al. 2022, arXiv 2202.10054). Their heads are plain ones, even where that of the
+chosen subset is Siamese: they are what one would do without any of this.
 """
 
 import math
@@ -18,6 +19,7 @@ from torch import Tensor
 from layersearch.objectives import Objective, step_multiply_adds, training_flops
 from layersearch.space import Subset, derive_seed
 from layersearch.subtuning.features import FeatureStore
+from layersearch.subtuning.network import stage_multiply_adds
 from layersearch.subtuning.recipe import HeadRecipe, Recipe
 from layersearch.subtuning.training import Workplace, evaluate, train
 
@@ -100,10 +102,11 @@ def contenders(
         depth: of the baselines' heads; None: as in the recipe.
     """
     depth = recipe.head.depth if depth is None else depth
-    random_head = replace(recipe, head=HeadRecipe(depth=depth, start="random"))
-    fitted_head = replace(recipe, head=HeadRecipe(depth=depth, start="linear_probe"))
+    plain = replace(recipe, siamese=False)
+    random_head = replace(plain, head=HeadRecipe(depth=depth, start="random"))
+    fitted_head = replace(plain, head=HeadRecipe(depth=depth, start="linear_probe"))
     known = {
-        "linear_probe": Contender(name="linear_probe", subset=Subset(), recipe=recipe),
+        "linear_probe": Contender(name="linear_probe", subset=Subset(), recipe=plain),
         "full_finetune": Contender(name="full_finetune", subset=everything, recipe=random_head),
         "lp_ft": Contender(name="lp_ft", subset=everything, recipe=fitted_head),
     }
@@ -169,7 +172,11 @@ def judge(
         tuned=runs[0].tuned,
         epochs=recipe.epochs,
         flops=training_flops(
-            step_multiply_adds(contender.subset, chain.units, stages=chain.multiply_adds),
+            step_multiply_adds(
+                contender.subset,
+                chain.units,
+                stages=stage_multiply_adds(chain, contender.subset, recipe),
+            ),
             samples=len(samples),
             epochs=recipe.epochs,
         ),

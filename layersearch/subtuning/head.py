@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layersearch.backbones import Chain, clone_stage
+from layersearch.backbones import Chain, clone_stage, paired
 from layersearch.subtuning.features import FeatureStore
 
 # The evaluation view: a probe is fitted on each sample as it is, not on its augmentations.
@@ -55,15 +55,23 @@ class HeadFitter:
         self._fitted: dict[bytes, dict[str, Tensor]] = {}
 
     def fit(
-        self, head: nn.Module, features: FeatureStore, labels: Tensor, samples: Tensor
+        self,
+        head: nn.Module,
+        features: FeatureStore,
+        labels: Tensor,
+        samples: Tensor,
+        *,
+        siamese: bool = False,
     ) -> nn.Module:
         """The head fitted in place to the samples (n,).
 
         A linear head has one optimum, whatever its start, and is fitted once for all trials; a
-        deeper one starts from the weights it has.
+        deeper one starts from the weights it has. A Siamese one, of several layers, is given the
+        features twice: original and tuned ones are equal before anything is tuned.
         """
         samples = samples.sort().values
         linear = all(parameter.ndim < 2 for parameter in list(head.parameters())[1:])
+        assert not (linear and siamese)  # it is made of halves
         key = samples.cpu().numpy().tobytes()
         if linear and key in self._fitted:
             head.load_state_dict(self._fitted[key])
@@ -72,15 +80,23 @@ class HeadFitter:
             with torch.no_grad():
                 for parameter in head.parameters():
                     parameter.zero_()
-        self._fit(head, features, labels, samples)
+        self._fit(head, features, labels, samples, siamese=siamese)
         if linear:
             self._fitted[key] = {name: value.clone() for name, value in head.state_dict().items()}
         return head
 
     def _fit(
-        self, head: nn.Module, features: FeatureStore, labels: Tensor, samples: Tensor
+        self,
+        head: nn.Module,
+        features: FeatureStore,
+        labels: Tensor,
+        samples: Tensor,
+        *,
+        siamese: bool,
     ) -> None:
         stage, inputs = self._last_stage(head, features, samples)
+        if siamese:
+            inputs[0] = paired(inputs[0], inputs[0], kind=self._chain.head_kind)
         targets = labels[samples.to(self._device)]
         start = {name: value.clone() for name, value in head.state_dict().items()}
         held = torch.arange(len(samples), device=self._device) % _HELD_OUT == 0
@@ -135,6 +151,13 @@ class HeadFitter:
             return loss
 
         optimizer.step(closure)  # type: ignore[no-untyped-call]  # torch's is untyped
+
+
+def halved(head: nn.Module, wide: nn.Module) -> nn.Module:
+    """Gives the Siamese head `wide` the scores of `head`, of one layer, for two equal features."""
+    state = head.state_dict()
+    wide.load_state_dict({**state, "weight": torch.cat([state["weight"] / 2] * 2, dim=1)})
+    return wide
 
 
 def _rows(inputs: Sequence[Any], mask: Tensor) -> list[Any]:

@@ -28,6 +28,7 @@ from layersearch.space.trial import (
 from layersearch.subtuning.features import Budget, FeatureStore
 from layersearch.subtuning.head import HeadFitter
 from layersearch.subtuning.memory import can_split, is_out_of_memory, samples_at_a_time
+from layersearch.subtuning.network import stage_multiply_adds
 from layersearch.subtuning.recipe import Precision, Recipe, resolve_precision
 from layersearch.subtuning.training import Workplace
 from layersearch.subtuning.trial import subtune
@@ -231,11 +232,13 @@ def known_costs(
 ) -> dict[str, float]:
     """What a subset costs, known before any training; see `objectives.costs`."""
     buffers = {name: buffer.numel() for name, buffer in materials.backbone.network.named_buffers()}
+    recipe = materials.recipe
+    features = chain.head_features * (2 if recipe.pairs_features(subset) else 1)
     return subset_costs(
         subset,
         chain.units,
-        stages=chain.multiply_adds,
-        head_parameters=head_parameters(chain.head_features, classes, materials.recipe.head.depth),
+        stages=stage_multiply_adds(chain, subset, recipe),
+        head_parameters=head_parameters(features, classes, recipe.head.depth),
         buffers={unit.name: sum(buffers.get(n, 0) for n in unit.buffers) for unit in chain.units},
     )
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from layersearch.backbones import Chain, Values, clone_stage
+from layersearch.backbones import Chain, Values, clone_stage, paired
+from layersearch.errors import BackboneError
 from layersearch.space import Subset, Unit, derive_seed
 from layersearch.subtuning.recipe import Recipe
 
@@ -24,8 +25,16 @@ class TunedNetwork(nn.Module):
         chain: the backbone, left as it is.
         subset: the units to tune; they are copied. Empty: the head alone.
         head: the new classifier, used as it is (not copied).
-        recipe: how units start, and what their norms do.
+        recipe: how units start, what their norms do, and whether the head is Siamese.
         seed: decides re-initialised units; equal seeds give equal weights.
+
+    Attributes:
+        first: the stage that it starts with, which takes the values at that cut.
+        siamese: whether `forward` also needs the original features, the first value at cut `last`.
+        last: the stage of the head.
+
+    Raises:
+        BackboneError: if the head is Siamese and the chain is not cut before it.
     """
 
     def __init__(
@@ -34,6 +43,11 @@ class TunedNetwork(nn.Module):
         super().__init__()
         units = [unit for unit in chain.units if unit.name in subset]
         self.first = first_tuned(chain, subset)
+        self.last = len(chain.stages) - 1
+        self.siamese = recipe.pairs_features(subset)
+        self._head_kind = chain.head_kind
+        if self.siamese:
+            require_cut(chain)
         self.head = head
         stages = chain.stages[self.first :]
         tuned = frozenset(name for unit in units for name in unit.parameters)
@@ -60,12 +74,21 @@ class TunedNetwork(nn.Module):
         self._copies = copies
         self.train()
 
-    def forward(self, *values: Tensor) -> Tensor:
-        """Class scores (N, classes) of the values at cut `first`."""
+    def forward(self, *values: Tensor, original: Tensor | None = None) -> Tensor:
+        """Class scores (N, classes).
+
+        Args:
+            *values: at cut `first`.
+            original: the original network's features, for a Siamese head.
+        """
         flowing: Values = values
-        for stage in self.stages:
+        *before, last = self.stages
+        for stage in before:
             flowing = stage(*flowing)
-        scores: Tensor = flowing[0]
+        if self.siamese:
+            assert original is not None
+            flowing = (paired(original, flowing[0], kind=self._head_kind), *flowing[1:])
+        scores: Tensor = last(*flowing)[0]
         return scores
 
     def train(self, mode: bool = True) -> "TunedNetwork":
@@ -124,6 +147,29 @@ def first_tuned(chain: Chain, subset: Subset) -> int:
     """The first stage that a subset computes anew; the head's for the empty subset."""
     depths = [unit.depth for unit in chain.units if unit.name in subset]
     return min(depths, default=len(chain.stages) - 1)
+
+
+def require_cut(chain: Chain) -> None:
+    """Refuses a chain without a cut at its head, where original and tuned features would meet.
+
+    Raises:
+        BackboneError: it is one.
+    """
+    if not chain.traced:
+        raise BackboneError(
+            f"recipe.siamese: {type(chain.network).__name__} cannot be cut into stages, so its "
+            "head cannot be given two networks' features; leave recipe.siamese out, or give a "
+            "network that torch.fx can trace"
+        )
+
+
+def stage_multiply_adds(chain: Chain, subset: Subset, recipe: Recipe) -> tuple[int, ...]:
+    """Of each stage, forward, one sample, as a trial runs it: a Siamese head takes twice as much.
+
+    The original network's part of that is not in it: its features are computed once for all trials.
+    """
+    *before, last = chain.multiply_adds
+    return (*before, 2 * last if recipe.pairs_features(subset) else last)
 
 
 def _region(unit: Unit) -> str:

@@ -1,7 +1,7 @@
 """Recipe: how a trial trains, the same for every subset, so that only the subset differs."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
@@ -60,6 +60,9 @@ class Recipe:
     # pretrained ones. Frozen units are always in eval mode.
     norms: Literal["train", "eval"] = "train"
     start: Literal["pretrained", "random"] = "pretrained"  # of the tuned units
+    # The head sees the original network's features beside the tuned one's (paper, 'Siamese
+    # SubTuning'): of use where the original runs anyway.
+    siamese: bool = False
     head: HeadRecipe = field(default_factory=HeadRecipe)
     # Epochs between two validations; there is always one after the last. Pruning and learning
     # curves want every epoch: a third of a trial where as many samples validate as train.
@@ -95,6 +98,10 @@ class Recipe:
     def describe(self) -> dict[str, Any]:
         """Plain values, for the fingerprint and the description of a saved task."""
         return asdict(self)
+
+    def pairs_features(self, subset: Collection[str]) -> bool:
+        """Whether the head is Siamese: where nothing is tuned, there is one kind of features."""
+        return self.siamese and len(subset) > 0
 
     def validates_after(self, epoch: int) -> bool:
         """Whether there is a validation after this epoch, counted from 0."""

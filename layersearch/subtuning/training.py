@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layersearch.backbones import Chain, new_head
+from layersearch.backbones import Chain, Values, new_head
 from layersearch.space import Subset, derive_seed
 from layersearch.subtuning.features import FeatureStore
-from layersearch.subtuning.head import HeadFitter
+from layersearch.subtuning.head import HeadFitter, halved
 from layersearch.subtuning.network import TunedNetwork
 from layersearch.subtuning.optimisation import Optimisation, autocast
 from layersearch.subtuning.recipe import HeadRecipe, Precision, Recipe
@@ -72,7 +72,9 @@ def train(
     """
     # One that is resumed has a head: it need not be fitted.
     start = recipe.head if begun is None else replace(recipe.head, start="random")
-    head = starting_head(workplace, samples, start, seed=seed)
+    head = starting_head(
+        workplace, samples, start, seed=seed, siamese=recipe.pairs_features(subset)
+    )
     network = TunedNetwork(workplace.chain, subset, head, recipe=recipe, seed=seed)
     with _own_randomness(workplace.device, derive_seed(seed, "dropout")):
         _optimise(
@@ -111,9 +113,9 @@ def _optimise(
 
     def losses(batch: Tensor, view: int) -> Iterator[Tensor]:
         for part in _split(batch, at_a_time):
-            values = workplace.features.values(network.first, part, view)
+            values, beside = _entering(network, workplace.features, part, view)
             with autocast(workplace.device, workplace.precision):
-                scores = forward(*values)
+                scores = forward(*values, **beside)
             loss = F.cross_entropy(
                 scores.float(),
                 workplace.labels[part.to(workplace.device)],
@@ -146,20 +148,35 @@ def _own_randomness(device: torch.device, seed: int) -> Iterator[None]:
 
 
 def starting_head(
-    workplace: Workplace, samples: Tensor, recipe: HeadRecipe, *, seed: int
+    workplace: Workplace, samples: Tensor, recipe: HeadRecipe, *, seed: int, siamese: bool = False
 ) -> nn.Module:
-    """The head before its first step: the same for all subsets with this seed and samples."""
-    chain = workplace.chain
-    head = new_head(
-        chain.head_features,
-        workplace.classes,
-        depth=recipe.depth,
-        kind=chain.head_kind,
-        seed=derive_seed(seed, "head"),
-    ).to(workplace.device)
-    if recipe.start == "linear_probe":
-        return workplace.heads.fit(head, workplace.features, workplace.labels, samples)
-    return head
+    """The head before its first step: the same for all subsets with this seed and samples.
+
+    A Siamese head that starts from the linear probe gives its scores: original and tuned features
+    are equal then, and each has half of the probe's weights. (So would a probe on both have: of all
+    weights that give these scores, its penalty is smallest for equal halves.)
+    """
+
+    def fresh(*, wide: bool) -> nn.Module:
+        return new_head(
+            workplace.chain.head_features * (2 if wide else 1),
+            workplace.classes,
+            depth=recipe.depth,
+            kind=workplace.chain.head_kind,
+            seed=derive_seed(seed, "head"),
+        ).to(workplace.device)
+
+    if recipe.start == "random":
+        return fresh(wide=siamese)
+    halves = siamese and recipe.depth == 1
+    fitted = workplace.heads.fit(
+        fresh(wide=siamese and not halves),
+        workplace.features,
+        workplace.labels,
+        samples,
+        siamese=siamese and not halves,
+    )
+    return halved(fitted, fresh(wide=True)) if halves else fitted
 
 
 @torch.no_grad()
@@ -176,10 +193,23 @@ def evaluate(
     network.eval()
     scores = []
     for batch in torch.split(samples, batch_size):
-        values = features.values(network.first, batch, EVALUATION_VIEW)
+        values, beside = _entering(network, features, batch, EVALUATION_VIEW)
         with autocast(device, precision):
-            scores.append(network(*values).float())
+            scores.append(network(*values, **beside).float())
     return torch.cat(scores).cpu()
+
+
+def _entering(
+    network: TunedNetwork, features: FeatureStore, samples: Tensor, view: int
+) -> tuple[Values, dict[str, Tensor]]:
+    """What a network is called with, for some samples in a view: arguments and keywords.
+
+    The original features are those at the last cut, which are stored as those at any other are.
+    """
+    values = features.values(network.first, samples, view)
+    if not network.siamese:
+        return values, {}
+    return values, {"original": features.values(network.last, samples, view)[0]}
 
 
 def shuffled(samples: Tensor, batch_size: int, *, seed: int) -> Iterator[Tensor]:

@@ -14,7 +14,7 @@ from layersearch.objectives import Objective, Outcome, step_multiply_adds, train
 from layersearch.space import Subset, derive_seed
 from layersearch.space.trial import Report, Reporter
 from layersearch.subtuning.memory import samples_at_a_time
-from layersearch.subtuning.network import TunedNetwork, first_tuned
+from layersearch.subtuning.network import TunedNetwork, first_tuned, stage_multiply_adds
 from layersearch.subtuning.recipe import Recipe
 from layersearch.subtuning.snapshots import Snapshot, TrainingState, pack, unpack
 from layersearch.subtuning.training import Workplace, evaluate, train
@@ -98,8 +98,9 @@ def trial_flops(chain: Chain, subset: Subset, data: DataSplits, recipe: Recipe) 
 
     Frozen prefixes are computed once for all trials; the feature store counts them.
     """
-    step = step_multiply_adds(subset, chain.units, stages=chain.multiply_adds)
-    forward = sum(chain.multiply_adds[first_tuned(chain, subset) :])
+    stages = stage_multiply_adds(chain, subset, recipe)
+    step = step_multiply_adds(subset, chain.units, stages=stages)
+    forward = sum(stages[first_tuned(chain, subset) :])
     trained = sum(len(fold.train) for fold in data.folds)
     validated = sum(len(fold.validation) for fold in data.folds)
     validations = sum(map(recipe.validates_after, range(recipe.epochs)))
