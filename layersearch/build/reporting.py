@@ -13,6 +13,7 @@ from layersearch.build.components import Components
 from layersearch.errors import SearchError
 from layersearch.execution import Observer
 from layersearch.execution.observer import Observers
+from layersearch.report.dashboard import publish
 from layersearch.report.page import PAGE, write_page
 from layersearch.study.attributes import SEARCH, plain
 
@@ -75,7 +76,9 @@ def write_report(
     result: Mapping[str, Any] | None,
     observers: Sequence[Observer] = (),
 ) -> Path | None:
-    """Writes the page of a study; that it cannot be written is said, and costs nothing else.
+    """Writes the page of a study and the notes that Optuna Dashboard shows of it.
+
+    That they cannot be written is said, and costs nothing else.
 
     Args:
         study: None: there is none to read.
@@ -87,8 +90,14 @@ def write_report(
     """
     if study is None:
         return None
+    audience = Observers(observers)
     try:
-        return write_page(study, folder, result=result)
+        page = write_page(study, folder, result=result)
     except Exception as error:  # noqa: BLE001 - a page is not worth a search
-        Observers(observers).message(f"the report page cannot be written: {error}")
+        audience.message(f"the report page cannot be written: {error}")
         return None
+    try:
+        publish(study, folder, result=result)
+    except Exception as error:  # noqa: BLE001 - nor are notes
+        audience.message(f"Optuna Dashboard gets no notes of this search: {error}")
+    return page

@@ -1,6 +1,7 @@
 """`layersearch report` and `dashboard`: what a study found so far, or in the end."""
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,9 @@ if TYPE_CHECKING:  # slow to import, and not needed for `--help`
 _DASHBOARD = """\
 Opens Optuna Dashboard on a study: trials as they come, learning curves, which units matter.
 
-Only this machine can reach it, and it has no password: whoever can reach it can delete the study.
-From elsewhere, use a tunnel: ssh -L 8080:localhost:8080 HOST.
+It brings the notes of the study and of its trials up to date, with figures and the report page.
+Only this machine can reach it, since it has no password; nothing but notes can be changed in it,
+unless --allow-changes is given. From elsewhere, use a tunnel: ssh -L 8080:localhost:8080 HOST.
 """
 
 
@@ -27,7 +29,14 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     dashboard = study_command(
         commands, "dashboard", "look at a study in the browser", description=_DASHBOARD
     )
-    dashboard.add_argument("--port", type=int, default=8080, help="default: 8080")
+    dashboard.add_argument(
+        "--port", type=int, default=8080, help="default: 8080; 0: any that is free"
+    )
+    dashboard.add_argument(
+        "--allow-changes",
+        action="store_true",
+        help="let studies be deleted, renamed and edited in the browser; notes always can",
+    )
     dashboard.set_defaults(run=_dashboard)
 
 
@@ -95,19 +104,26 @@ def _studies(directory: Path) -> list[str]:
 
 def _dashboard(arguments: argparse.Namespace) -> int:
     place = place_of(arguments)
-    try:
-        from optuna_dashboard import run_server
-    except ImportError:
-        raise StudyError(
-            "Optuna Dashboard is not installed; "
-            "install it with: pip install 'layersearch[dashboard]'"
-        ) from None
-    from layersearch.study import open_storage, read_study, resolve_storage
+    from layersearch.report.dashboard import dashboard_server, publish
+    from layersearch.study import masked, read_study
 
-    read_study(
-        place.name, storage=place.storage, directory=place.directory
-    )  # or says what is there
-    url = resolve_storage(place.storage, name=place.name, directory=place.directory)
-    print(f"{place.name}: http://127.0.0.1:{arguments.port} (Ctrl-C ends it)", file=sys.stderr)
-    run_server(open_storage(url), host="127.0.0.1", port=arguments.port)
+    result = _result(place)
+    storage = place.storage or _recorded_storage(result)
+    study = read_study(place.name, storage=storage, directory=place.directory)
+    with dashboard_server(
+        study, place.folder, port=arguments.port, changes=arguments.allow_changes
+    ) as server:
+        try:
+            board = publish(study, place.folder, result=result)
+        except OSError as error:
+            raise StudyError(f"{place.folder}: {error.strerror or error}") from error
+        address = f"http://127.0.0.1:{server.server_port}{board.address()}"
+        where = masked(storage) if storage else str(place.folder / "study.db")
+        print(
+            f"{place.name} ({where}): {address}\nOnly this machine can reach it; Ctrl-C ends it.",
+            file=sys.stderr,
+            flush=True,
+        )
+        with contextlib.suppress(KeyboardInterrupt):  # that is how it ends
+            server.serve_forever()
     return 0

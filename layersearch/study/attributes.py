@@ -16,6 +16,8 @@ from layersearch.space.trial import TrialResult, unpack_correct
 
 # Of a trial, when it starts.
 SUBSET = "subset"  # list of unit names, by depth
+TUNES = "tunes"  # the same in words, for people
+ROUND = "round"  # of a strategy that goes by rounds, from 1
 RECIPE = "recipe"  # sampled recipe numbers, if any
 DRIVER = "driver"  # token of the driver that runs it
 RETRY_OF = "retry_of"  # number of the interrupted trial that it repeats

@@ -41,7 +41,11 @@ def record_start(
         driver: token of the driver's lease.
     """
     known = trial.user_attrs
-    wanted: dict[str, Any] = {names.DRIVER: driver, names.SUBSET: list(subset.names)}
+    wanted: dict[str, Any] = {
+        names.DRIVER: driver,
+        names.SUBSET: list(subset.names),
+        names.TUNES: f"{subset} and a new head" if subset else "a new head alone: the linear probe",
+    }
     wanted |= {name: names.plain(value) for name, value in costs.items()}
     if recipe:
         wanted[names.RECIPE] = names.plain(recipe)
@@ -162,7 +166,7 @@ def record_memo(
 ) -> FrozenTrial | None:
     """Completes a trial with the score that its subset has already: nothing is trained."""
     cost = (names.SECONDS, names.EPOCHS, names.TRAININGS, names.FLOPS)
-    spent = (*cost, names.DRIVER, names.RETRY_OF)
+    spent = (*cost, names.DRIVER, names.RETRY_OF, names.ROUND)
     found = {key: value for key, value in source.user_attrs.items() if key not in spent}
     found[names.MEMO_OF] = source.user_attrs.get(names.MEMO_OF, source.number)
     for name, limit in found.get(names.CONSTRAINTS, {}).items():

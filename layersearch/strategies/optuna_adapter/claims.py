@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from layersearch.space import History, SearchSpace, Subset
 from layersearch.strategies.protocol import Done, Wait
-from layersearch.study.attributes import SUBSET
+from layersearch.study.attributes import ROUND, SUBSET
 from layersearch.study.together import check_compatible, write_together
 
 CLAIM = "claim"  # user attribute of a trial that claimed nothing: 'none: why'
@@ -75,6 +75,7 @@ class Claims:
         *,
         parameters: Mapping[str, Any],
         distributions: Mapping[str, BaseDistribution],
+        round_: int | None = None,
     ) -> None:
         """Write a trial's claim with all its parameters, or that it has none, to the study.
 
@@ -84,9 +85,12 @@ class Claims:
             choice: what it claims.
             parameters: name -> value, of what is claimed.
             distributions: name -> what the value is from.
+            round_: of the strategy, if it goes by rounds.
         """
         if isinstance(choice, Subset):
             claim: dict[str, Any] = {SUBSET: list(choice)}
+            if round_ is not None:
+                claim[ROUND] = round_
         else:
             claim, parameters = {CLAIM: f"none: {choice.reason}"}, {}
         if parameters and not self._checked:

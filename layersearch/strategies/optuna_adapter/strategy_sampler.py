@@ -78,7 +78,12 @@ class StrategySampler(BaseSampler):
             choice = self._propose(past) if fixed is None else fixed
             on = self.space.to_parameters(choice) if isinstance(choice, Subset) else {}
             self._claims.publish(
-                whole, trial, choice, parameters=on, distributions=self.distributions
+                whole,
+                trial,
+                choice,
+                parameters=on,
+                distributions=self.distributions,
+                round_=self._round(choice, past),
             )
 
     def infer_relative_search_space(
@@ -115,6 +120,21 @@ class StrategySampler(BaseSampler):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())
+
+    def _round(self, choice: Subset | Wait | Done, history: History) -> int | None:
+        """Of a choice that adds to what the current round builds on, or takes from it."""
+        if not isinstance(choice, Subset):
+            return None
+        progress = self.strategy.explain(history)
+        if progress.round is None:
+            return None
+        if progress.base is None:
+            return progress.round
+        base, subset = set(progress.base), set(choice)
+        # One that differs by two was begun on a guess, for the round after this one.
+        steps = len(base ^ subset)
+        nested = base <= subset or subset <= base
+        return progress.round + steps - 1 if nested and steps in (1, 2) else None
 
     def _propose(self, history: History) -> Subset | Wait | Done:
         with self._lock:
