@@ -12,6 +12,7 @@ from layersearch.errors import SearchError, TrialStopped
 from layersearch.execution.jobs import describe, run_job
 from layersearch.execution.messages import Failed, Reported
 from layersearch.execution.pool import Handler
+from layersearch.execution.standing import WorkerNow
 from layersearch.space.trial import Job, JobFactory, Proposal, Report, WorkerPlace
 
 
@@ -34,6 +35,19 @@ class InProcessPool:
     def free(self) -> int:
         """1, if no trial waits to be run."""
         return int(self._job is not None and self._pending is None)
+
+    @property
+    def crew(self) -> tuple[WorkerNow, ...]:
+        """This process."""
+        trial = None if self._pending is None else self._pending.number
+        return (
+            WorkerNow(
+                name=str(self._place.number),
+                doing="idle" if trial is None else "trains",
+                device=self._place.device,
+                trial=trial,
+            ),
+        )
 
     def start(self, factory: JobFactory) -> None:
         """Makes the job."""

@@ -2,32 +2,27 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from layersearch.execution.standing import Beginning, Ended, RetrainingNow, Status
 from layersearch.space.records import TrialRecord
-from layersearch.space.subset import Subset
 from layersearch.space.trial import Proposal, Report
 
-
-@dataclass(frozen=True, kw_only=True)
-class Status:
-    """Where a search stands."""
-
-    done: int  # trials that ended, in this study
-    running: int
-    workers: int
-    phase: str = ""  # of the strategy, in words
-    remaining: int | None = None  # candidates left in this phase; None: not known
-    best: Subset | None = None
-    best_score: float | None = None  # in the study's own direction
+__all__ = ["Beginning", "Ended", "Observer", "Observers", "RetrainingNow", "Status"]
 
 
 class Observer(Protocol):
     """Callbacks in the driver's process; one that raises is dropped with a warning.
 
-    An observer may leave out what it does not care for.
+    An observer may leave out what it does not care for. In the order in which they come: `phase`
+    may come first, then `began`; the trials; `retraining`; `ended` is the last.
     """
+
+    def began(self, beginning: Beginning) -> None:
+        """The study is open and all that was described is checked; nothing has been trained."""
+
+    def phase(self, text: str) -> None:
+        """What this process does besides trials, in words."""
 
     def started(self, proposal: Proposal) -> None:
         """A trial was given to a worker."""
@@ -48,17 +43,31 @@ class Observer(Protocol):
         """A trial failed; `interrupted`: not of itself."""
 
     def status(self, status: Status) -> None:
-        """Comes whenever a trial begins or ends."""
+        """Comes soon after a trial begins or ends, at most twice a second."""
 
     def message(self, text: str) -> None:
-        """Something the user should know."""
+        """Something the user should know; may come from another thread."""
+
+    def retraining(self, now: RetrainingNow) -> None:
+        """The winner or a baseline is retrained: at its start, each epoch, and its end."""
+
+    def ended(self, ended: Ended) -> None:
+        """Nothing comes after it; also where the search failed."""
 
 
 class Observers:
-    """Hands every call to several observers."""
+    """Hands every call to several observers; is one itself."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = list(observers)
+
+    def began(self, beginning: Beginning) -> None:
+        """See Observer."""
+        self._each("began", beginning)
+
+    def phase(self, text: str) -> None:
+        """See Observer."""
+        self._each("phase", text)
 
     def started(self, proposal: Proposal) -> None:
         """See Observer."""
@@ -87,6 +96,14 @@ class Observers:
     def message(self, text: str) -> None:
         """See Observer."""
         self._each("message", text)
+
+    def retraining(self, now: RetrainingNow) -> None:
+        """See Observer."""
+        self._each("retraining", now)
+
+    def ended(self, ended: Ended) -> None:
+        """See Observer."""
+        self._each("ended", ended)
 
     def _each(self, name: str, *args: Any, **kwargs: Any) -> None:
         for observer in list(self._observers):

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from layersearch.errors import TrialStopped
 from layersearch.execution.messages import Event
+from layersearch.execution.standing import WorkerNow
 from layersearch.space.trial import JobFactory, Proposal, WorkerPlace
 
 Handler = Callable[[Event], TrialStopped | None]
@@ -26,6 +27,11 @@ class Pool(Protocol):
     @property
     def free(self) -> int:
         """How many trials could be submitted now."""
+        ...
+
+    @property
+    def crew(self) -> tuple[WorkerNow, ...]:
+        """The workers and what each does now."""
         ...
 
     def start(self, factory: JobFactory) -> None:

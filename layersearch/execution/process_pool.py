@@ -39,6 +39,7 @@ from layersearch.execution.messages import (
     Unready,
 )
 from layersearch.execution.pool import Handler
+from layersearch.execution.standing import Doing, WorkerNow
 from layersearch.space.trial import JobFactory, Proposal, WorkerPlace
 
 _LOOK = 0.5  # seconds between two looks at workers that say nothing
@@ -85,6 +86,11 @@ class ProcessPool:
     def free(self) -> int:
         """Workers that are ready and have no trial."""
         return sum(worker.is_free for worker in self._workers)
+
+    @property
+    def crew(self) -> tuple[WorkerNow, ...]:
+        """The workers and what each does now; one that is replaced starts."""
+        return tuple(worker.now for worker in self._workers)
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -251,6 +257,17 @@ class _Worker:
     @property
     def is_free(self) -> bool:
         return self.ready and self.trial is None and not self.spent and not self.is_dead
+
+    @property
+    def now(self) -> WorkerNow:
+        """What it does."""
+        doing: Doing = "idle" if self.trial is None else "trains"
+        return WorkerNow(
+            name=str(self.place.number),
+            doing=doing if self.ready else "starts",
+            device=self.place.device,
+            trial=self.trial,
+        )
 
     @property
     def runs(self) -> bool:

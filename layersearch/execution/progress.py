@@ -12,7 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from layersearch.execution.observer import Status
+from layersearch.execution.observer import Beginning, Ended, RetrainingNow, Status
 from layersearch.space.records import TrialRecord
 from layersearch.space.trial import Proposal, Report
 
@@ -61,6 +61,18 @@ class SearchProgress:
             self._live = None
 
     # --- Observer ---------------------------------------------------------------------------------
+
+    def began(self, beginning: Beginning) -> None:
+        """See Observer."""
+
+    def phase(self, text: str) -> None:
+        """See Observer."""
+
+    def retraining(self, now: RetrainingNow) -> None:
+        """See Observer."""
+
+    def ended(self, ended: Ended) -> None:
+        """See Observer."""
 
     def started(self, proposal: Proposal) -> None:
         """See Observer."""

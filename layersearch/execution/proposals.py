@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution
 from layersearch.errors import SearchError
 from layersearch.execution.budgets import Budgets, Spending, used_up
 from layersearch.execution.desk import Desk
-from layersearch.execution.observer import Observers, Status
+from layersearch.execution.observer import Observers
 from layersearch.space.records import Follower, History, TrialRecord
 from layersearch.space.subset import Subset
 from layersearch.space.trial import Proposal
@@ -24,7 +24,6 @@ from layersearch.study.recording import record_failure, record_infeasible, recor
 
 MAX_REPEATS = 200  # proposals in a row that need no training, after which a sampler has nothing new
 NOT_NEEDED = "not needed: the search went on without it"
-_TELL = 0.5  # seconds between two statuses
 MAX_UNCLAIMED = 20  # trials in a row for which a sampler has no subset
 
 
@@ -140,37 +139,6 @@ class Proposals:
             if isinstance(ask, Ask):
                 self._repeats = 0
             return ask
-
-    def tell_status(self, *, workers: int) -> None:
-        """Tells the audience where the search stands, at most twice a second."""
-        if time.monotonic() - self._told < _TELL:
-            return
-        self._told = time.monotonic()
-        history = self._opened.history()
-        progress = self._planner.explain(history) if self._planner else None
-        scored = history.scores.values()
-        best = max(scored, key=lambda record: record.score or 0.0, default=None)
-        minimised = self._opened.study.directions[0].name == "MINIMIZE"
-        score = None if best is None or best.score is None else best.score
-        self._audience.status(
-            Status(
-                done=history.known,
-                running=len(self._desk.running),
-                workers=workers,
-                phase=progress.phase if progress else "",
-                remaining=self._remaining(history, progress),
-                best=best.subset if best else None,
-                best_score=-score if minimised and score is not None else score,
-            )
-        )
-
-    def _remaining(self, history: History, progress: Progress | None) -> int | None:
-        left = []
-        if self._budgets.trials is not None:
-            left.append(self._budgets.trials - self._spending.of(history).trials)
-        if progress is not None and progress.candidates:
-            left.append(progress.candidates - progress.candidates_done - len(self._desk.running))
-        return max(0, min(left)) if left else None
 
     def _dismiss(self, history: History) -> None:
         """Ends trials that were begun on a guess that turned out wrong."""

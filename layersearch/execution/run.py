@@ -105,9 +105,12 @@ class _Driver:
         with Interrupts(self._session.say_interrupted) as interrupts:
             self._desk.interrupted = lambda: interrupts.count > 0
             try:
+                self._session.audience.phase(_starting(len(self._pool.places)))
                 self._pool.start(job_factory)
                 self._desk.begin()
+                self._session.audience.phase("searching")
                 end = self._loop(interrupts)
+                self._session.statuses.tell(self._pool.crew, now=True)
             except BaseException:
                 self._pool.close(now=True)  # nobody reports any more
                 self._desk.abandon()
@@ -125,6 +128,7 @@ class _Driver:
                     self._pool.wait(self._desk.handle, seconds=_WAIT)
                 return None
             verdict = self._fill()
+            self._session.statuses.tell(self._pool.crew)
             if isinstance(verdict, End) and not self._desk.running:
                 return verdict
             self._check_deadlock(verdict)
@@ -141,10 +145,13 @@ class _Driver:
             self._desk.open(verdict.trial, verdict.proposal)
             self._pool.submit(verdict.proposal, answered=self._desk.prunes)
             self._trials += 1
-            self._proposals.tell_status(workers=len(self._pool.places))
             verdict = None
         return verdict
 
     def _check_deadlock(self, verdict: Ask | Rest | End | None) -> None:
         if isinstance(verdict, Rest) and not self._desk.running and not verdict.others:
             raise SearchError(f"strategy.name: it waits, but nothing is running: {verdict.reason}")
+
+
+def _starting(workers: int) -> str:
+    return f"starting {workers} workers" if workers > 1 else "preparing the worker"

@@ -14,6 +14,7 @@ from layersearch.execution.checkpoints import Checkpoints
 from layersearch.execution.desk import NO_CHECKPOINTS, Desk
 from layersearch.execution.observer import Observer, Observers
 from layersearch.execution.proposals import End, Planner, Proposals
+from layersearch.execution.statuses import Statuses
 from layersearch.space.records import History, TrialState
 from layersearch.space.subset import Subset
 from layersearch.strategies.optuna_adapter import RECIPE, StrategySampler, claimed
@@ -113,6 +114,7 @@ class Session:
             retrain=retrain,
             waits=waits,
         )
+        self.statuses = Statuses(opened, self.desk, self.audience, planner=planner, budgets=budgets)
         self.budgets = budgets
         self.checkpoints = checkpoints
         self._begun = time.monotonic()

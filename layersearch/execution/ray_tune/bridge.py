@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
@@ -32,10 +32,13 @@ from layersearch.execution.ray_tune.trainable import (
     SAID,
     SUBSET,
     TERMS,
+    WHERE,
+    Whereabouts,
     WorkerSpent,
     why_hangs,
 )
 from layersearch.execution.session import Session
+from layersearch.execution.standing import Doing, WorkerNow
 from layersearch.space.trial import Report
 
 _log = logging.getLogger(__name__)
@@ -90,7 +93,7 @@ class Bridge:
         self.error: BaseException | None = None  # what went wrong within a callback of Tune's
         self.trials = 0
         # Not held: Ray ends a worker, and frees its room, when nobody refers to it any more.
-        self._actors: WeakSet[Any] = WeakSet()
+        self._actors: WeakKeyDictionary[Any, Whereabouts] = WeakKeyDictionary()
         self._concluding: list[Any] = []
 
     @property
@@ -158,7 +161,6 @@ class Bridge:
         )
         self._live[proposal.number] = trial
         self._heard[proposal.number] = time.monotonic()
-        self._proposals.tell_status(workers=self._limit())
         return trial
 
     # --- What Tune tells --------------------------------------------------------------------------
@@ -173,6 +175,9 @@ class Bridge:
             _log.warning("trial %d has ended; what its worker said late is dropped", number)
             return None
         self._heard[number] = time.monotonic()
+        actor = trial.temporary_state.ray_actor
+        if actor is not None:
+            self._actors[actor] = result.get(WHERE) or Whereabouts()
         passed: list[Report] = []
         said = pickle.loads(result[SAID])  # noqa: S301 - from our own worker
         for item in said:
@@ -231,7 +236,34 @@ class Bridge:
 
     def began(self, trial: Trial) -> None:
         """A worker has the trial now."""
-        self._actors.add(trial.temporary_state.ray_actor)
+        self._actors.setdefault(trial.temporary_state.ray_actor, Whereabouts())
+
+    def crew(self) -> tuple[WorkerNow, ...]:
+        """The workers by node, what each does now, and trials that wait for room."""
+        has = {
+            trial.temporary_state.ray_actor: number
+            for number, trial in self._live.items()
+            if trial.status == Trial.RUNNING
+        }
+        found = []
+        for actor, where in list(self._actors.items()):
+            trial = has.pop(actor, None)
+            doing: Doing = "idle" if trial is None else "trains" if where.pid else "starts"
+            found.append(
+                WorkerNow(
+                    name=str(where.pid or "new"),
+                    doing=doing,
+                    where=where.node,
+                    device=where.device,
+                    trial=trial,
+                )
+            )
+        found.sort(key=lambda worker: (worker.where, worker.name, worker.trial or 0))
+        waiting = [n for n, t in self._live.items() if t.status in (Trial.PENDING, Trial.PAUSED)]
+        return (
+            *found,
+            *(WorkerNow(name="", doing="waits", trial=number) for number in sorted(waiting)),
+        )
 
     def await_conclusions(self) -> None:
         """Waits until the workers of interrupted trials have written down their states."""

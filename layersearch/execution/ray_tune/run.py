@@ -84,6 +84,7 @@ def run_ray_search(
         mode="min" if opened.study.directions[0].name == "MINIMIZE" else "max",
         epochs=session.budgets.epochs_per_trial,
     )
+    session.audience.phase("joining the Ray cluster" if cluster.address else "starting Ray")
     with Cluster(cluster) as joined:
         session.audience.message(f"Ray: {joined.describe()}")
         try:
@@ -122,8 +123,10 @@ class _Driver:
                 try:
                     controller = self._controller(bridge, experiment)
                     self._desk.begin()
+                    self._session.audience.phase("searching")
                     self._loop(controller, bridge, interrupts)
                     bridge.await_conclusions()
+                    self._session.statuses.tell(bridge.crew(), now=True)
                 except BaseException:
                     bridge.kill()  # nobody reports any more
                     self._desk.abandon()
@@ -198,6 +201,7 @@ class _Driver:
                 for trial in bridge.drop_waiting():
                     controller.stop_trial(trial)
             self._watch(bridge)
+            self._session.statuses.tell(bridge.crew())
             self._session.reap()
             if not bridge.live:
                 time.sleep(_REST)

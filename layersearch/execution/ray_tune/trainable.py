@@ -8,6 +8,7 @@ import contextlib
 import faulthandler
 import os
 import pickle
+import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ from layersearch.space.trial import Job, Proposal, Report, WorkerPlace
 
 # Of a trial's config.
 NUMBER, SUBSET, RECIPE, PARTS, TERMS = "number", "subset", "recipe", "batch_parts", "terms"
-SAID = "said"  # of a result
+SAID, WHERE = "said", "where"  # of a result
 SNAPSHOT = "trial.snapshot"  # the file in a checkpoint; the step it was made at is beside it
 STEP = "trial.step"
 _MARGIN = 10.0  # seconds after which a worker that holds the interpreter's lock ends itself
@@ -45,6 +46,17 @@ class Terms:
     trials_on_gpu: int
     trial_timeout: float | None
     ahead: bool  # whether trials go on without waiting for an answer to each report
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whereabouts:
+    """Which worker says something."""
+
+    node: str = (
+        ""  # its host, and the beginning of Ray's name for the node: a host may have several
+    )
+    pid: int = 0
+    device: str = ""
 
 
 class WorkerSpent(Exception):
@@ -76,6 +88,8 @@ class TrialActor(Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Keeps where the job comes from; it is made with the first trial, which may take long."""
         self._sent = config[TERMS]
+        node = ray.get_runtime_context().get_node_id()[:6]
+        self._where = Whereabouts(node=f"{socket.gethostname()}/{node}", pid=os.getpid())
         self._begin(config)
 
     def step(self) -> dict[str, Any]:
@@ -167,7 +181,9 @@ class TrialActor(Trainable):
                 if entry not in sys.path and Path(entry).exists():
                     sys.path.append(entry)
             factory = unpack(ray.get(self._sent["factory"]))
-            self._job = factory(self._place(self._terms))
+            place = self._place(self._terms)
+            self._where = replace(self._where, device=place.device)
+            self._job = factory(place)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the driver tells the user
             reason, traceback = describe(error)
             return Unready(reason=reason, traceback=traceback)
@@ -192,6 +208,7 @@ class TrialActor(Trainable):
         # Large and of any type, it travels as bytes: Tune keeps and copies what it can look into.
         return {
             SAID: _packed(said, self._proposal.number),
+            WHERE: self._where,
             "done": not isinstance(said[-1], Report),
         }
 
