@@ -1,7 +1,7 @@
 """Pretrained networks: loading them, finding their units, cutting them into chains."""
 
 from layersearch.backbones.assembling import ValueShape
-from layersearch.backbones.backbone import Backbone, Preprocessing
+from layersearch.backbones.backbone import Backbone, Preprocessing, Source
 from layersearch.backbones.chain import Chain, Values, build_chain, cut, head_inputs
 from layersearch.backbones.cloning import clone_stage, owners, parameter_names
 from layersearch.backbones.description import ChainDescription, UnitRow, describe_chain
@@ -16,6 +16,7 @@ __all__ = [
     "Chain",
     "ChainDescription",
     "Preprocessing",
+    "Source",
     "UncutBackboneWarning",
     "UnitRow",
     "UnitSpec",

@@ -1,6 +1,8 @@
 """Backbone: a pretrained network and what it needs to be fed."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
@@ -25,6 +27,18 @@ class Preprocessing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Source:
+    """What `load_backbone` was asked for beside the name: what it takes to make a backbone again.
+
+    Of a file of weights only the name is kept: where it lay is nobody's business but its owner's.
+    """
+
+    weights: str | None  # 'default', a name of weights, that of a file, or None for random ones
+    file: bool = False  # whether `weights` is that of a file
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # of the factory
+
+
+@dataclass(frozen=True, kw_only=True)
 class Backbone:
     """A pretrained classifier, in eval mode and frozen."""
 
@@ -34,3 +48,4 @@ class Backbone:
     weights: str  # what was loaded, in words
     weights_hash: str  # of everything but the classifier, which a search replaces
     head: str  # module path of the classifier
+    source: Source | None = None  # None: a module of the user's own

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from layersearch.backbones.backbone import Backbone, Preprocessing
+from layersearch.backbones.backbone import Backbone, Preprocessing, Source
 from layersearch.backbones.registry import Request, build, resized_positions
 from layersearch.backbones.survey import survey
 from layersearch.backbones.weights import SUFFIXES, fit_weights, hash_weights, read_weights
@@ -67,6 +67,7 @@ def load_backbone(
         weights=words,
         weights_hash=hash_weights(made.network, head=path),
         head=path,
+        source=_source(request, made.network),
     )
 
 
@@ -112,6 +113,16 @@ def _find_head(network: nn.Module, preprocessing: Preprocessing, head: str | Non
         network, input_size=preprocessing.input_size, channels=len(preprocessing.mean), head=head
     )
     return found.head
+
+
+def _source(request: Request, network: nn.Module) -> Source:
+    arguments = dict(request.arguments)
+    if getattr(network, "transform_input", False):
+        arguments["transform_input"] = True  # which torchvision decides by the weights
+    weights = request.weights
+    if isinstance(weights, Path):
+        return Source(weights=weights.name, file=True, arguments=arguments)
+    return Source(weights=weights, arguments=arguments)
 
 
 def _weights(weights: str | Path | None) -> str | Path | None:

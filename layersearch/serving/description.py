@@ -1,5 +1,6 @@
 """What a saved task says of itself, as JSON: all that its use needs, and where it comes from."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from layersearch.backbones import Backbone, Preprocessing
+from layersearch.backbones import Backbone, Preprocessing, Source
 from layersearch.errors import TaskError
 from layersearch.space.subset import Subset
 
@@ -56,6 +57,7 @@ class TaskDescription:
     preprocessing: Preprocessing
     canvas: tuple[int, int] | None = None  # pixels (H, W) that images are decoded to; None: any
     channels_last: bool = False  # memory format it was tuned in; the other changes the last bits
+    source: Source | None = None  # of the backbone; None: a module of the user's own
     recipe: Mapping[str, Any] = field(default_factory=dict)  # JSON
     scores: Mapping[str, Any] = field(default_factory=dict)  # JSON: what it reached, if known
     saved_by: str = field(default_factory=layersearch_version)
@@ -84,6 +86,7 @@ class TaskDescription:
             preprocessing=backbone.preprocessing,
             canvas=None if canvas is None else _pair(canvas),
             channels_last=is_channels_last(backbone.network),
+            source=backbone.source if _is_json(backbone.source) else None,
             recipe=dict(recipe or {}),
             scores=dict(scores or {}),
         )
@@ -96,6 +99,7 @@ class TaskDescription:
                 "weights": self.weights,
                 "weights_hash": self.weights_hash,
                 "head": self.head_path,
+                "source": None if self.source is None else vars(self.source),
             },
             "head": {
                 "features": self.head.features,
@@ -149,12 +153,34 @@ class TaskDescription:
                 ),
                 canvas=None if images["canvas"] is None else _pair(images["canvas"]),
                 channels_last=bool(values["channels_last"]),
+                source=_source(backbone.get("source")),
                 recipe=dict(values["recipe"]),
                 scores=dict(values["scores"]),
                 saved_by=str(values["layersearch"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise TaskError(f"{where}: its description cannot be read ({error!r})") from error
+
+
+def _is_json(source: Source | None) -> bool:
+    """Whether the source can be written down; a factory may be given any object."""
+    try:
+        json.dumps(None if source is None else vars(source), allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _source(values: Any) -> Source | None:
+    """None too where the task is older than this field."""
+    if values is None:
+        return None
+    weights = values["weights"]
+    return Source(
+        weights=None if weights is None else str(weights),
+        file=bool(values["file"]),
+        arguments=dict(values["arguments"]),
+    )
 
 
 def _finite(value: Any) -> Any:

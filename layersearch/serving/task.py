@@ -21,6 +21,7 @@ from layersearch.data.decoding import fit_tensor
 from layersearch.errors import BackboneError, TaskError
 from layersearch.serving.description import TaskDescription, is_channels_last
 from layersearch.serving.sealed_file import read_sealed, write_sealed
+from layersearch.serving.siamese import SiameseNetwork
 
 HEAD = "head."  # prefix of the new head's tensors
 
@@ -45,23 +46,45 @@ class Task:
         """The network of this task, on the backbone's device and in eval mode.
 
         Frozen parameters are shared with the backbone, which stays as it is; tuned units, the head
-        and all buffers are the network's own. If the backbone is not in the memory format in which
-        the task was tuned, nothing is shared: the copy is converted, for the same bits.
+        and all buffers are the network's own (a Siamese one, which holds the original too, shares
+        the frozen buffers as well). If the backbone is not in the memory format in which the task
+        was tuned, nothing is shared: the copy is converted, for the same bits.
 
         Raises: TaskError: if the task was tuned on other weights or does not fit the network.
         """
         self._check_backbone(backbone)
+        self._check_tuned(backbone.network)
         original, last = backbone.network, self.description.channels_last
-        if is_channels_last(original) == last:
-            network = copy.deepcopy(original, memo=self._frozen(original))
-        else:
-            format_ = torch.channels_last if last else torch.contiguous_format
-            network = copy.deepcopy(original)
-            network.to(memory_format=format_)
+        alike, siamese = is_channels_last(original) == last, self.description.head.siamese
+        network = original
+        if not (alike and siamese):
+            network = copy.deepcopy(original, memo=self._frozen(original) if alike else {})
+        if not alike:
+            network.to(memory_format=torch.channels_last if last else torch.contiguous_format)
+        head = self.new_head().to(_device(original))
+        if siamese:
+            return TaskNetwork(self._siamese(network, head), self.description)
         self._load_tuned(network)
-        head = self._new_head().to(_device(original))
         network.set_submodule(self.description.head_path, head)
         return TaskNetwork(network, self.description)
+
+    def new_head(self) -> nn.Module:
+        """The task's head, a new one each time."""
+        head = _empty_head(self.description, where=self.where)
+        head.load_state_dict(dict(self.head))  # load_task has checked names and shapes
+        return head
+
+    def _siamese(self, network: nn.Module, head: nn.Module) -> SiameseNetwork:
+        preprocessing = self.description.preprocessing
+        return SiameseNetwork(
+            network,
+            self.tuned,
+            head,
+            head_path=self.description.head_path,
+            input_size=preprocessing.input_size,
+            channels=len(preprocessing.mean),
+            where=self.where,
+        )
 
     def _check_backbone(self, backbone: Backbone) -> None:
         saved = self.description
@@ -82,11 +105,8 @@ class Task:
         tuned = {id(parameter) for name, parameter in parameters if name in self.tuned}
         return {id(p): p for _, p in parameters if id(p) not in tuned}
 
-    def _load_tuned(self, network: nn.Module) -> None:
-        own: dict[str, Tensor] = {
-            **dict(network.named_parameters(remove_duplicate=False)),
-            **dict(network.named_buffers(remove_duplicate=False)),
-        }
+    def _check_tuned(self, network: nn.Module) -> None:
+        own = _tensors(network)
         for name, tensor in self.tuned.items():
             if name not in own:
                 raise TaskError(f"{self.where}: the backbone has no parameter or buffer {name!r}")
@@ -95,14 +115,12 @@ class Task:
                     f"{self.where}: {name!r} has shape {tuple(tensor.shape)}, the backbone's has "
                     f"{tuple(own[name].shape)}"
                 )
+
+    def _load_tuned(self, network: nn.Module) -> None:
+        own = _tensors(network)
         with torch.no_grad():
             for name, tensor in self.tuned.items():
                 own[name].copy_(tensor)  # in place: memory format and device stay the backbone's
-
-    def _new_head(self) -> nn.Module:
-        head = _empty_head(self.description, where=self.where)
-        head.load_state_dict(dict(self.head))  # load_task has checked names and shapes
-        return head
 
 
 class TaskNetwork(nn.Module):
@@ -222,6 +240,14 @@ def _empty_head(description: TaskDescription, *, where: str) -> nn.Module:
         )
     except BackboneError as error:
         raise TaskError(f"{where}: its head cannot be built ({error})") from error
+
+
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by all of their names."""
+    return {
+        **dict(network.named_parameters(remove_duplicate=False)),
+        **dict(network.named_buffers(remove_duplicate=False)),
+    }
 
 
 def _device(network: nn.Module) -> torch.device:

@@ -36,21 +36,30 @@ class Tuned:
 
     def scores(self, inputs):
         with torch.inference_mode():
-            return self.network(*self.chain.run((inputs,), 0, self.network.first))
+            return given(self.network, self.chain, inputs)
 
 
-def tune(backbone, subset, *, depth=1, norms="train", seed=0):
+def given(network, chain, inputs):
+    """What a tuned network makes of images, its frozen prefix computed for them."""
+    beside = {"original": chain.features(inputs)} if network.siamese else {}
+    return network(*chain.run((inputs,), 0, network.first), **beside)
+
+
+def tune(backbone, subset, *, depth=1, norms="train", seed=0, siamese=False):
     """Three steps of training of the subset and a head."""
     chain = build_chain(backbone)
-    head = new_head(chain.head_features, len(CLASSES), depth=depth, kind=chain.head_kind, seed=seed)
-    network = TunedNetwork(chain, subset, head, recipe=Recipe(epochs=1, norms=norms))
+    recipe = Recipe(epochs=1, norms=norms, siamese=siamese)
+    siamese = recipe.pairs_features(subset)
+    features = chain.head_features * (2 if siamese else 1)
+    head = new_head(features, len(CLASSES), depth=depth, kind=chain.head_kind, seed=seed)
+    network = TunedNetwork(chain, subset, head, recipe=recipe)
     generator = torch.Generator().manual_seed(seed)
     size = backbone.preprocessing.input_size
     optimizer = torch.optim.SGD(network.tuned_parameters, lr=0.05)
     for _ in range(3):
         inputs = torch.randn(12, 3, *size, generator=generator)
         targets = torch.randint(0, len(CLASSES), (12,), generator=generator)
-        scores = network(*chain.run((inputs,), 0, network.first))
+        scores = given(network, chain, inputs)
         optimizer.zero_grad()
         nn.functional.cross_entropy(scores, targets).backward()
         optimizer.step()
@@ -61,7 +70,7 @@ def tune(backbone, subset, *, depth=1, norms="train", seed=0):
         tensors=network.tuned_state(),
         description=TaskDescription.of(
             backbone,
-            head=HeadShape(features=chain.head_features, depth=depth, kind=chain.head_kind),
+            head=HeadShape(features=features, depth=depth, kind=chain.head_kind, siamese=siamese),
             subset=subset,
             classes=CLASSES,
             canvas=(20, 20),
