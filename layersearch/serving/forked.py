@@ -1,0 +1,70 @@
+"""The forked network: a backbone and branches beside it, the trunk that they share run once."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from layersearch.backbones import Chain
+from layersearch.serving.blocks import rows_at_once
+from layersearch.serving.branch import BranchNetwork
+from layersearch.serving.schedule import Schedule, schedule
+
+ORIGINAL = "original"  # name of the backbone's own scores
+
+
+class ForkedNetwork(nn.Module):
+    """Preprocessed images to the scores of the backbone and of each branch, by name.
+
+    It never changes, so any number of threads may run it; to add a branch is to make another one
+    with the same branches, which copies no weights. It stays in eval mode.
+
+    Args:
+        chain: the backbone; moving this module moves it too.
+        branches: with different names.
+        rows: for each stage the most rows of branches at a time; None: by the rule of `blocks`.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        branches: Sequence[BranchNetwork] = (),
+        *,
+        rows: Sequence[int | None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.chain = chain
+        self.original = chain.network
+        # In order of their forks, so that those frozen in a late stage are mostly neighbours.
+        self.branches = nn.ModuleList(sorted(branches, key=lambda branch: branch.fork))
+        self._names = tuple(branch.name for branch in branches)
+        self._rows = None if rows is None else tuple(rows)
+        self._schedules: dict[tuple[int, torch.device], Schedule] = {}
+        super().train(False)
+
+    @torch.inference_mode()
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Scores (N, classes) of preprocessed images (N, C, H, W): 'original', then the branches'.
+
+        Raises: BackboneError: if images have another size than the chain was made for.
+        """
+        if not self._names:
+            return {ORIGINAL: self.original(images)}
+        entering = self.chain.run((images,), 0, 0)  # checks their size
+        scores = self._schedule(images).run(entering)
+        found = {branch.name: s for branch, s in zip(self.branches, scores[1:], strict=True)}
+        return {ORIGINAL: scores[0]} | {name: found[name] for name in self._names}
+
+    def train(self, mode: bool = True) -> "ForkedNetwork":
+        """Stays in eval mode: norms' statistics belong to the weights."""
+        del mode
+        return super().train(False)
+
+    def _schedule(self, images: Tensor) -> Schedule:
+        key = (len(images), images.device)
+        found = self._schedules.get(key)
+        if found is None:
+            rows = self._rows or rows_at_once(self.chain, images.device)
+            found = schedule(self.chain, list(self.branches), images=len(images), rows=rows)
+            self._schedules[key] = found  # two threads may both work it out: they are the same
+        return found
