@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from layersearch.data import DataSplits, load_data
     from layersearch.errors import LayersearchError
     from layersearch.objectives import Outcome, make_objective
-    from layersearch.serving import Task, load_task
+    from layersearch.serving import MultiTaskNetwork, Task, load_task
     from layersearch.space import Bounds, SearchSpace, Subset, Unit
     from layersearch.subtuning import Recipe, subtune
 
@@ -35,7 +35,7 @@ _HOMES = {
     "data": ("DataSplits", "load_data"),
     "errors": ("LayersearchError",),
     "objectives": ("Outcome", "make_objective"),
-    "serving": ("Task", "load_task"),
+    "serving": ("MultiTaskNetwork", "Task", "load_task"),
     "space": ("Bounds", "SearchSpace", "Subset", "Unit"),
     "subtuning": ("Recipe", "subtune"),
 }
@@ -48,6 +48,7 @@ __all__ = [
     "DataSplits",
     "Given",
     "LayersearchError",
+    "MultiTaskNetwork",
     "Outcome",
     "Recipe",
     "Result",

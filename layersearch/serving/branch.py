@@ -74,14 +74,21 @@ class BranchNetwork(nn.Module):
         super().__init__()
         self.name = branch.name
         self.siamese = branch.siamese
+        if branch.siamese and not chain.traced:
+            raise TaskError(
+                f"{branch.name}: its head is Siamese, and {type(chain.network).__name__} cannot be "
+                "cut into stages here, as it was when the task was tuned; load the same network"
+            )
         parameters, buffers = _copies(chain.network, branch)
         head = branch.head.to(_device(chain.network)).requires_grad_(False)
         last = len(chain.stages) - 1
         self.own: dict[int, nn.Module] = {}
         for index, stage in enumerate(chain.stages):
             statistics = [name for name, _ in stage.named_buffers() if name in buffers]
-            if index < last and not statistics and parameters.keys().isdisjoint(
-                parameter_names(stage)
+            if (
+                index < last
+                and not statistics
+                and parameters.keys().isdisjoint(parameter_names(stage))
             ):
                 continue
             modules = {chain.head: head} if index == last else {}

@@ -1,6 +1,6 @@
 """The forked network: a backbone and branches beside it, the trunk that they share run once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,8 @@ class ForkedNetwork(nn.Module):
         self.chain = chain
         self.original = chain.network
         # In order of their forks, so that those frozen in a late stage are mostly neighbours.
-        self.branches = nn.ModuleList(sorted(branches, key=lambda branch: branch.fork))
+        self.branches = tuple(sorted(branches, key=lambda branch: branch.fork))
+        self._parts = nn.ModuleList(self.branches)
         self._names = tuple(branch.name for branch in branches)
         self._rows = None if rows is None else tuple(rows)
         self._schedules: dict[tuple[int, torch.device], Schedule] = {}
@@ -55,6 +56,12 @@ class ForkedNetwork(nn.Module):
         found = {branch.name: s for branch, s in zip(self.branches, scores[1:], strict=True)}
         return {ORIGINAL: scores[0]} | {name: found[name] for name in self._names}
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ForkedNetwork":
+        super()._apply(fn, recurse)
+        for stage in self.chain.stages:  # buffers that a stage uses directly are its own
+            stage._apply(fn, recurse)  # noqa: SLF001
+        return self
+
     def train(self, mode: bool = True) -> "ForkedNetwork":
         """Stays in eval mode: norms' statistics belong to the weights."""
         del mode
@@ -65,6 +72,6 @@ class ForkedNetwork(nn.Module):
         found = self._schedules.get(key)
         if found is None:
             rows = self._rows or rows_at_once(self.chain, images.device)
-            found = schedule(self.chain, list(self.branches), images=len(images), rows=rows)
+            found = schedule(self.chain, self.branches, images=len(images), rows=rows)
             self._schedules[key] = found  # two threads may both work it out: they are the same
         return found

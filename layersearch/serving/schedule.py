@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layersearch.backbones import Chain, Values
+from layersearch.backbones import Chain, Values, paired
+from layersearch.backbones.heads import HeadKind
 from layersearch.serving.branch import BranchNetwork
 
 
@@ -38,6 +39,7 @@ class Step:
     pieces: tuple[Piece, ...]
     slot: int
     beside: Piece | None = None  # for a Siamese head: the original's features
+    head_kind: HeadKind = "linear"  # how it takes them
     frees: tuple[int, ...] = ()  # slots of which this was the last use
 
     def given(self, slots: Sequence[Values]) -> Values:
@@ -50,9 +52,7 @@ class Step:
         if self.beside is None:
             return values
         original = _part(slots, self.beside)[0]
-        # Features (N, F) or (N, ..., F) lie last, maps (N, C, H, W) have their channels second.
-        dim = 1 if original.dim() == 4 else -1  # noqa: PLR2004
-        return (torch.cat([original, values[0]], dim=dim), *values[1:])
+        return (paired(original, values[0], kind=self.head_kind), *values[1:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +125,7 @@ class _Scheduler:
         for stage in self.chain.stages:
             self.originals.append(self._add(stage, (Piece(self.originals[-1]),)))
         self.blocks = [self._divide(stage) for stage in range(last + 1)]
-        scores = [(self.originals[-1],)]
+        scores: list[tuple[int, ...]] = [(self.originals[-1],)]
         for branch in range(len(self.branches)):
             blocks = self.blocks[last][branch]
             scores.append(tuple(self._slot_of(last, block) for block in blocks))
@@ -165,7 +165,7 @@ class _Scheduler:
             for branch in block.branches:
                 pieces += self._pieces(stage, branch, block.start, block.stop)
             own, beside = self.branches[block.branches[0]], None
-            if own.siamese and stage == len(self.chain.stages) - 1 and self.chain.traced:
+            if own.siamese and stage == len(self.chain.stages) - 1:
                 beside = self._piece(self.originals[stage], block.start, block.stop, self.images)
             module = own.own.get(stage, self.chain.stages[stage])
             block.slot = self._add(module, _joined(pieces), beside)
@@ -186,11 +186,9 @@ class _Scheduler:
     def _piece(self, slot: int, start: int, stop: int, rows: int) -> Piece:
         return Piece(slot) if (start, stop) == (0, rows) else Piece(slot, start, stop)
 
-    def _add(
-        self, stage: nn.Module, pieces: tuple[Piece, ...], beside: Piece | None = None
-    ) -> int:
+    def _add(self, stage: nn.Module, pieces: tuple[Piece, ...], beside: Piece | None = None) -> int:
         slot = len(self.steps) + 1
-        self.steps.append(Step(stage, pieces, slot, beside))
+        self.steps.append(Step(stage, pieces, slot, beside, self.chain.head_kind))
         return slot
 
 

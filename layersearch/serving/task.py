@@ -52,8 +52,7 @@ class Task:
 
         Raises: TaskError: if the task was tuned on other weights or does not fit the network.
         """
-        self._check_backbone(backbone)
-        self._check_tuned(backbone.network)
+        self.check(backbone)
         original, last = backbone.network, self.description.channels_last
         alike, siamese = is_channels_last(original) == last, self.description.head.siamese
         network = original
@@ -68,9 +67,14 @@ class Task:
         network.set_submodule(self.description.head_path, head)
         return TaskNetwork(network, self.description)
 
+    def check(self, backbone: Backbone) -> None:
+        """Raises TaskError: if the task was tuned on other weights or does not fit the network."""
+        self._check_backbone(backbone)
+        self._check_tuned(backbone.network)
+
     def new_head(self) -> nn.Module:
         """The task's head, a new one each time."""
-        head = _empty_head(self.description, where=self.where)
+        head = empty_head(self.description, where=self.where)
         head.load_state_dict(dict(self.head))  # load_task has checked names and shapes
         return head
 
@@ -196,7 +200,7 @@ def save_task(
         (one that was there is then as it was).
     """
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    _divide(whole, description, where=str(path))
+    divide(whole, description, where=str(path))
     try:
         return write_sealed(path, whole, description.to_json())
     except (TypeError, ValueError) as error:  # of the JSON
@@ -211,18 +215,18 @@ def load_task(path: str | Path) -> Task:
     """
     tensors, values = read_sealed(path)
     description = TaskDescription.from_json(values, where=str(path))
-    tuned, head = _divide(tensors, description, where=str(path))
+    tuned, head = divide(tensors, description, where=str(path))
     return Task(description=description, tuned=tuned, head=head, where=str(path))
 
 
-def _divide(
+def divide(
     tensors: Mapping[str, Tensor], description: TaskDescription, *, where: str
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The tuned tensors and the state of the head, whose names and shapes are checked.
 
     A backbone may have modules below a path `head` too: the head's are those that it needs.
     """
-    expected = _empty_head(description, where=where).state_dict()
+    expected = empty_head(description, where=where).state_dict()
     head = {name: tensors[HEAD + name] for name in expected if HEAD + name in tensors}
     shapes = {name: tuple(tensor.shape) for name, tensor in head.items()}
     wanted = {name: tuple(tensor.shape) for name, tensor in expected.items()}
@@ -232,7 +236,7 @@ def _divide(
     return {name: tensor for name, tensor in tensors.items() if name not in own}, head
 
 
-def _empty_head(description: TaskDescription, *, where: str) -> nn.Module:
+def empty_head(description: TaskDescription, *, where: str) -> nn.Module:
     head = description.head
     try:
         return new_head(
