@@ -63,6 +63,7 @@ _FIELDS = {  # where the annotation cannot say what the validator takes
     "recipe.channels_last": "`true` \\| `false` \\| `auto`",
     "objective.choose": "`best` \\| `one_stderr` \\| `knee`, or list of units",
     "objective.latency": "mapping",
+    "callbacks": "name, `{name, option: value}`, or list of these",
     "data.holdout": "count, share or `given`",
     "execution.device": "text, or list of texts",
     "execution.scheduler": "text, or `{name, option: value}`",

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 
+from layersearch.build.callbacks import build_callbacks
+from layersearch.build.choosing import choose_subset
 from layersearch.build.conclusion import draw_profile, known_so_far
 from layersearch.build.given import NOTHING_GIVEN, Given
 from layersearch.build.reporting import write_report
 from layersearch.build.result import Result
 from layersearch.build.search import run_to_end, study_folder
+from layersearch.build.watching import ended_as, watching
 from layersearch.config import SearchConfig
-from layersearch.execution import Observer
+from layersearch.execution import Observer, SearchRun
 from layersearch.execution.observer import Observers
 from layersearch.report import write_result
 
@@ -34,16 +37,26 @@ def run_profile(
     Raises:
         LayersearchError: what a user can mend.
     """
-    finished = run_to_end(config, given=given, observers=observers)
+    with watching([*observers, *build_callbacks(config)]) as watch:
+        result, run = _run(config, given, watch.observers)
+        watch.over(ended_as(run, result.values, folder=str(result.folder)))
+    return result
+
+
+def _run(
+    config: SearchConfig, given: Given, observers: Sequence[Observer]
+) -> tuple[Result, SearchRun]:
+    finished = run_to_end(config, given=given, observers=observers, command="profile")
     folder = study_folder(config)
     history = finished.run.history
-    values = known_so_far(finished, history, finished.proposing.answer(history))
+    choice = choose_subset(finished.parts, finished.proposing, history)
+    values = known_so_far(finished, history, choice)
     if finished.run.interrupted:
         values = {**values, "interrupted": True}
         write_report(finished.study, folder, values, observers)
-        return Result(values=values, folder=folder)
+        return Result(values=values, folder=folder), finished.run
     for path in draw_profile(finished.parts, history, folder):
         Observers(observers).message(f"drew {path}")
     write_result(folder / PROFILE, values)
     write_report(finished.study, folder, values, observers)
-    return Result(values=values, folder=folder)
+    return Result(values=values, folder=folder), finished.run

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from layersearch.build.callbacks import build_callbacks
 from layersearch.build.components import Components
 from layersearch.build.conclusion import Trials, conclude
 from layersearch.build.given import NOTHING_GIVEN, Given
@@ -17,6 +18,7 @@ from layersearch.build.reporting import (
 )
 from layersearch.build.result import Result
 from layersearch.build.running import run_trials
+from layersearch.build.watching import beginning, ended_as, watching
 from layersearch.config import SearchConfig
 from layersearch.execution import (
     Budgets,
@@ -50,11 +52,13 @@ def run_search(
         LayersearchError: what a user can mend; see `layersearch.errors`.
         KeyboardInterrupt: interrupted twice.
     """
-    ended = run_to_end(config, given=given, observers=observers)
-    with report_if_it_fails(ended.study, ended.folder, observers):
-        result = conclude(ended, observers=observers)
-    if result.interrupted or not is_reported(ended.folder):
-        write_report(ended.study, ended.folder, result.values, observers)
+    with watching([*observers, *build_callbacks(config)]) as watch:
+        ended = run_to_end(config, given=given, observers=watch.observers)
+        with report_if_it_fails(ended.study, ended.folder, watch.observers):
+            result = conclude(ended, observers=watch.observers)
+        if result.interrupted or not is_reported(ended.folder):
+            write_report(ended.study, ended.folder, result.values, watch.observers)
+        watch.over(ended_as(ended.run, result.values, folder=str(ended.folder)))
     return result
 
 
@@ -63,16 +67,26 @@ def run_to_end(
     *,
     given: Given = NOTHING_GIVEN,
     observers: Sequence[Observer] = (),
+    command: str = "search",
 ) -> Trials:
     """Runs the trials of a search without retraining its winner.
+
+    Args:
+        config: the description.
+        given: objects of the user's in place of names.
+        observers: are told what happens.
+        command: what they are told it is.
 
     Raises:
         LayersearchError: as `run_search`.
     """
+    audience = Observers(observers)
+    audience.phase("loading the backbone and the data")
     prepared = prepare(config, given)
     parts, devices = prepared.parts, prepared.devices
     for note in parts.materials.data.notes:
-        _say(observers, note)
+        audience.message(note)
+    audience.phase("opening the study")
     started = time.monotonic()
     with (
         prepared.open_study(observers) as opened,
@@ -80,6 +94,16 @@ def run_to_end(
     ):
         keep_plan(opened.study, plan_of(config))
         describe_search(opened.study, parts)
+        audience.began(
+            beginning(
+                config,
+                parts,
+                opened,
+                command=command,
+                strategy=prepared.proposing.name,
+                folder=str(study_folder(config)),
+            )
+        )
         factory = JobFactory(parts.materials)
         run = run_trials(
             config,
@@ -153,7 +177,3 @@ def _seconds(opened: OpenStudy, *, since: float) -> float:
     """Seconds in which a driver worked on the study, over all its runs."""
     driven = seconds_driven(opened.study.user_attrs, now=time.time(), token=opened.lease.token)
     return max(driven, time.monotonic() - since)
-
-
-def _say(observers: Sequence[Observer], text: str) -> None:
-    Observers(observers).message(text)

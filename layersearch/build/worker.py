@@ -15,10 +15,12 @@ from layersearch.build.given import NOTHING_GIVEN, Given
 from layersearch.build.preparing import prepare
 from layersearch.build.running import run_trials
 from layersearch.build.search import build_budgets, build_checkpoints, plan_of, study_folder
+from layersearch.build.watching import beginning, watching
 from layersearch.config import SearchConfig
 from layersearch.errors import ConfigError, Problem
 from layersearch.execution import Ending, Observer, SearchRun
 from layersearch.execution.observer import Observers
+from layersearch.execution.standing import Ended
 from layersearch.space import TrialRecord, TrialState
 from layersearch.study import attributes as names
 from layersearch.study import check_plan, wait_for_study
@@ -61,18 +63,40 @@ def run_worker(
         KeyboardInterrupt: interrupted twice.
     """
     _check_runner(config)
+    with watching(observers) as watch:
+        done = _help(config, wait=wait, given=given, observers=watch.observers)
+        watch.over(Ended(ending=done.ending.value, reason=done.reason))
+    return done
+
+
+def _help(
+    config: SearchConfig, *, wait: float, given: Given, observers: Sequence[Observer]
+) -> WorkerRun:
+    audience = Observers(observers)
+    audience.phase("loading the backbone and the data")
     prepared = prepare(config, given)
     parts = prepared.parts
+    audience.phase("waiting for the search to begin")
     wait_for_study(
         config.study_name,
         storage=config.study.storage,
         directory=config.study.directory,
         seconds=wait,
-        tell=Observers(observers).message,
+        tell=audience.message,
     )
     logs = study_folder(config) / f"worker-{socket.gethostname()}-{os.getpid()}"
     with prepared.open_study(observers, worker=True) as opened:
         check_plan(opened.study, plan_of(config))
+        audience.began(
+            beginning(
+                config,
+                parts,
+                opened,
+                command="worker",
+                strategy=prepared.proposing.name,
+                folder=str(study_folder(config)),
+            )
+        )
         try:
             run = run_trials(
                 config,

@@ -1,5 +1,6 @@
 """The description of a search: YAML, checked whole before anything starts."""
 
+from layersearch.config.callbacks import CallbackConfig
 from layersearch.config.execution import (
     BudgetConfig,
     CacheConfig,
@@ -35,6 +36,7 @@ __all__ = [
     "BackboneConfig",
     "BudgetConfig",
     "CacheConfig",
+    "CallbackConfig",
     "CustomConfig",
     "DataConfig",
     "ExecutionConfig",

@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr
 
+from layersearch.config.callbacks import CallbackConfig, read_callbacks
 from layersearch.config.execution import (
     ExecutionConfig,
     FinalConfig,
@@ -32,6 +33,9 @@ class SearchConfig(Section):
     execution: ExecutionConfig = ExecutionConfig()
     study: StudyConfig = StudyConfig()
     final: FinalConfig = FinalConfig()
+    # Who else is told what happens: tensorboard, mlflow, wandb, 'package.module:callable'; each
+    # as a name, or as {name, option: value}.
+    callbacks: Annotated[tuple[CallbackConfig, ...], BeforeValidator(read_callbacks)] = ()
 
     _source: Path | None = PrivateAttr(default=None)
     _notes: tuple[str, ...] = PrivateAttr(default=())
@@ -72,6 +76,12 @@ class SearchConfig(Section):
         plain["study"]["name"] = self.study_name
         if self.study.storage is not None:
             plain["study"]["storage"] = mask_password(self.study.storage)
+        for callback in plain["callbacks"]:
+            options = callback["options"]
+            callback["options"] = {
+                name: mask_password(value) if isinstance(value, str) else value
+                for name, value in options.items()
+            }
         return plain
 
 
