@@ -19,6 +19,7 @@ from layersearch.config.reading import read_document
 from layersearch.errors import ConfigError, Problem
 from layersearch.execution import Observer, SearchProgress
 from layersearch.execution.observer import Observers
+from layersearch.objectives.objective import NamedMetric
 from layersearch.strategies import Strategy
 
 # Arguments that name something in their section, and the fields that belong to what is named.
@@ -37,7 +38,7 @@ def search(
     backbone: str | Mapping[str, Any] | nn.Module | Backbone | None = None,
     data: Any = None,
     strategy: Any = None,
-    metric: str | Sequence[str] | Callable[[Any], Any] | None = None,
+    metric: NamedMetric | Sequence[NamedMetric] | None = None,
     pruner: Any = None,
     trials: int | None = None,
     overrides: Sequence[str] = (),
@@ -58,7 +59,9 @@ def search(
             divided already.
         strategy: a name, a mapping of the section `strategy`, an Optuna sampler, or an object with
             `propose` and `answer` (see `layersearch.strategies`).
-        metric: a metric's name, or a callable that takes the `Outcome` and returns a number.
+        metric: a metric's name, or a callable that takes the `Outcome` and returns a number (or
+            several, or a mapping: see `layersearch.objectives.custom`); or a list of these, after
+            which costs may be named: ['accuracy', 'trainable_parameters'].
         pruner: the name of one of Optuna's pruners, or such an object.
         trials: at most; samplers need it, or `execution={'budget': …}`, for they never end.
         overrides: 'recipe.epochs=5', as `-o` on the command line; they have the last word.
@@ -95,7 +98,7 @@ def search(
         data=None if isinstance(data, str | Mapping) else data,
         strategy=None if isinstance(strategy, str | Mapping) else strategy,
         pruner=None if isinstance(pruner, str | Mapping) else pruner,
-        metric=metric if callable(metric) else None,
+        metric=metric if _has_callable(metric) else None,
     )
     resolved = _describe(config, arguments, sections, overrides)
     if observers is not None:
@@ -156,10 +159,21 @@ def _told(value: Any, key: str) -> dict[str, Any] | None:
     """What an argument says in a description's words; None: it is an object."""
     if isinstance(value, Mapping):
         return dict(value)
-    names = isinstance(value, list | tuple) and all(isinstance(part, str) for part in value)
-    if isinstance(value, str) or (names and key == "metric"):
+    if isinstance(value, str):
         return {key: value}
+    if key == "metric" and isinstance(value, list | tuple):
+        if not all(isinstance(part, str) or callable(part) for part in value):
+            return None
+        # What is no name has one that stands for it.
+        return {
+            key: [part if isinstance(part, str) else f"{GIVEN}{i}" for i, part in enumerate(value)]
+        }
     return None
+
+
+def _has_callable(metric: Any) -> bool:
+    parts = metric if isinstance(metric, list | tuple) else [metric]
+    return any(callable(part) for part in parts)
 
 
 def _forget(base: dict[str, Any], section: str, key: str, name: object) -> list[str]:
@@ -192,7 +206,10 @@ def _check_objects(arguments: Mapping[str, Any]) -> None:
             Strategy | BaseSampler,
             "a name, an Optuna sampler, or an object with propose, answer and explain",
         ),
-        "objective": (Callable, "a name, or a callable that takes the outcome"),
+        "objective": (
+            Callable,
+            "a name, a callable that takes the outcome, or a list of these",
+        ),
         "pruner": (BasePruner, "a name or an Optuna pruner"),
     }
     problems = []

@@ -74,7 +74,10 @@ def build_components(config: SearchConfig, given: Given) -> Components:
     # The user's own network takes images as they are; others tell how large they want them.
     named = None if own else build_backbone(config, given, None)
     data = build_data(config, given, None if named is None else named.preprocessing)
-    _check_metric(objective, data)
+    objective = objective.for_classes(data.classes)
+    objective.try_out(
+        [data.train.labels[fold.validation] for fold in data.folds], classes=len(data.classes)
+    )
     backbone = build_backbone(config, given, data) if named is None else named
     units = unit_choices(config)
     cache = config.execution.cache
@@ -124,6 +127,7 @@ def build_components(config: SearchConfig, given: Given) -> Components:
             contiguous=config.space.contiguous,
         ),
         limits=objective.limits,
+        floors=objective.floors,
         costs=lambda subset: known_costs(chain, subset, classes, materials),
     )
     fingerprint["space"] = space.describe()
@@ -151,37 +155,16 @@ def unit_choices(config: SearchConfig) -> dict[str, Any]:
 
 
 def build_objective(config: SearchConfig, given: Given) -> Objective:
-    """The metric, its direction and the constraints."""
-    if len(config.objective.metric) > 1:
-        names = ", ".join(config.objective.metric)
-        raise ConfigError(
-            [
-                Problem(
-                    where="objective.metric",
-                    what=f"one metric can be searched for at a time, got {names}",
-                    remedy="name one of them",
-                )
-            ]
-        )
-    metric: Any = given.metric if given.metric is not None else config.objective.metric[0]
-    direction = config.objective.direction
+    """The values, their directions and the constraints; it does not know the classes yet."""
+    section = config.objective
     return make_objective(
-        metric,
-        direction=None if direction is None else direction[0],
+        section.metric if given.metric is None else given.metric,
+        direction=section.direction,
+        names=section.names,
         constraints={
-            name: limit.model_dump(exclude_none=True)
-            for name, limit in config.objective.constraints.items()
+            name: limit.model_dump(exclude_none=True) for name, limit in section.constraints.items()
         },
     )
-
-
-def _check_metric(objective: Objective, data: DataSplits) -> None:
-    """Judges made-up scores once: a metric that cannot judge these classes is refused now."""
-    if objective.metric is None:
-        return  # one of the user's own may do anything, and is called for real outcomes only
-    labels = data.train.labels[data.folds[0].validation]
-    scores = torch.nn.functional.one_hot(labels, len(data.classes)).float()
-    objective.score(scores, labels)
 
 
 def build_recipe(config: SearchConfig) -> Recipe:

@@ -12,7 +12,9 @@ import numpy as np
 import optuna
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from layersearch.build.choosing import Choice, choose_subset, describe_choice
 from layersearch.build.components import Components
 from layersearch.build.proposing import Proposing
 from layersearch.build.result import Result
@@ -20,6 +22,8 @@ from layersearch.build.retrainings import Retrainings
 from layersearch.errors import LayersearchError, SearchError
 from layersearch.execution import Observer, SearchRun
 from layersearch.execution.observer import Observers
+from layersearch.execution.standing import RetrainingNow
+from layersearch.objectives import Objective, standard_error
 from layersearch.report import (
     Scored,
     compare,
@@ -71,13 +75,14 @@ def conclude(end: Trials, *, observers: Sequence[Observer] = ()) -> Result:
         LayersearchError: a file cannot be written.
     """
     history = end.run.history
-    chosen = end.proposing.answer(history)
+    choice = choose_subset(end.parts, end.proposing, history)
+    chosen = choice.subset
     if chosen is None and not end.run.interrupted:
         raise SearchError(
             "no trial has a score: "
             + (_first_failure(history) or "all of them were pruned or ruled out before training")
         )
-    values = known_so_far(end, history, chosen)
+    values = known_so_far(end, history, choice)
     if end.run.interrupted:
         return Result(values={**values, "interrupted": True}, folder=end.folder)
     assert chosen is not None
@@ -94,9 +99,10 @@ def conclude(end: Trials, *, observers: Sequence[Observer] = ()) -> Result:
     if earlier is not None:
         kept.remove()  # of a run that was killed after its last step
         return earlier
+    audience.phase("retraining the winner and the baselines")
     workplace = _workplace(end)
     try:
-        verdicts, failed = _judge_all(end, workplace, chosen, history, audience, kept)
+        verdicts, failed = _judge_all(end, workplace, choice, audience, kept)
     except KeyboardInterrupt:
         audience.message(
             "interrupted while the winner and the baselines were retrained; the search itself has "
@@ -104,11 +110,12 @@ def conclude(end: Trials, *, observers: Sequence[Observer] = ()) -> Result:
             "again, and it goes on after them"
         )
         raise
+    audience.phase("writing what came out")
     values = {**values, **_tested(end, verdicts), "failed_baselines": failed, "task": TASK}
     save_task(
         end.folder / TASK,
         tensors=verdicts[0].tuned,
-        description=_description(end, chosen, _recipe(end, history, chosen), values),
+        description=_description(end, chosen, _recipe(end, choice), values),
     )
     write_result(end.folder / RESULT, values)
     kept.remove()
@@ -120,10 +127,10 @@ def conclude(end: Trials, *, observers: Sequence[Observer] = ()) -> Result:
     return Result.load(end.folder)
 
 
-def known_so_far(end: Trials, history: History, chosen: Subset | None) -> dict[str, Any]:
+def known_so_far(end: Trials, history: History, choice: Choice) -> dict[str, Any]:
     """What the search itself tells, before anything is retrained."""
     config, space = end.parts.config, end.parts.space
-    record = None if chosen is None else history.scores.get(chosen)
+    chosen, record = choice.subset, choice.record
     sign = 1.0 if end.parts.objective.direction == "maximize" else -1.0
     return {
         "study": config.study_name,
@@ -134,6 +141,7 @@ def known_so_far(end: Trials, history: History, chosen: Subset | None) -> dict[s
             "mean": None if record is None or record.score is None else sign * record.score,
             "stderr": None if record is None else record.stderr,
         },
+        **describe_choice(end.parts.objective, choice, config.objective.choose),
         "cost": _cost(history, end.seconds),
         "parameters": {
             "tuned": 0 if chosen is None else space.trainable_parameters(chosen),
@@ -194,8 +202,7 @@ def _earlier(end: Trials, values: Mapping[str, Any]) -> Result | None:
 def _judge_all(
     end: Trials,
     workplace: Workplace,
-    chosen: Subset,
-    history: History,
+    choice: Choice,
     audience: Observers,
     kept: Retrainings,
 ) -> tuple[list[Verdict], dict[str, str]]:
@@ -213,15 +220,34 @@ def _judge_all(
         part="test",
     )
 
+    def say(name: str, number: int, epoch: int, score: float | None = None) -> None:
+        place = next(place for place, found in enumerate(field) if found.name == name)
+        audience.retraining(
+            RetrainingNow(
+                name=name,
+                subset=field[place].subset,
+                seed=number,
+                seeds=final.seeds,
+                done=place * final.seeds + number + (score is not None),
+                total=len(field) * final.seeds,
+                epoch=epoch,
+                epochs=field[place].recipe.epochs,
+                metric=materials.objective.name,
+                score=score,
+            )
+        )
+
     def tell(name: str, number: int, score: float) -> None:
+        say(name, number, _recipe(end, choice).epochs, score)
         audience.message(
             f"{name.replace('_', ' ')}, retrained on all training samples "
             f"({number + 1} of {final.seeds}): test {materials.objective.name} {score:.4f}"
         )
 
+    assert choice.subset is not None
     field = contenders(
-        chosen,
-        _recipe(end, history, chosen),
+        choice.subset,
+        _recipe(end, choice),
         everything=Subset(unit.name for unit in workplace.chain.units),
         baselines=final.baselines,
     )
@@ -239,7 +265,9 @@ def _judge_all(
                 seeds=final.seeds,
                 seed=materials.seed,
                 after_seed=tell,
+                after_epoch=say,
                 kept=kept,
+                costs=parts.space.costs(contender.subset),
             )
         except Exception as error:
             # Full finetuning may run out of memory where the winner does not: that is no reason to
@@ -260,10 +288,10 @@ def _workplace(end: Trials) -> Workplace:
     return made if made is not None else open_workplace(end.parts.materials, end.place)
 
 
-def _recipe(end: Trials, history: History, chosen: Subset) -> Recipe:
+def _recipe(end: Trials, choice: Choice) -> Recipe:
     """The search's recipe with the numbers that the chosen trial was given."""
-    record = history.scores.get(chosen)
-    return end.parts.materials.recipe.with_numbers({} if record is None else record.recipe)
+    numbers = {} if choice.record is None else choice.record.recipe
+    return end.parts.materials.recipe.with_numbers(numbers)
 
 
 def _tested(end: Trials, verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -284,6 +312,8 @@ def _tested(end: Trials, verdicts: Sequence[Verdict]) -> dict[str, Any]:
             "seeds": len(verdict.scores),
             "scores": list(verdict.scores),
         }
+        if objective.several:
+            test[verdict.name]["values"] = _values(objective, verdict, labels)
         if verdict is not chosen:
             test[verdict.name]["against"] = compare(
                 chosen.scores,
@@ -302,6 +332,18 @@ def _tested(end: Trials, verdicts: Sequence[Verdict]) -> dict[str, Any]:
             "seconds": full.seconds,
         }
     return tested
+
+
+def _values(objective: Objective, verdict: Verdict, labels: Tensor) -> dict[str, Any]:
+    """The test scores of every value that is a metric: its mean over the seeds, and its error."""
+    runs = [objective.measures(logits, labels) for logits in verdict.logits]
+    return {
+        name: {
+            "mean": float(np.mean([run[name] for run in runs])),
+            "stderr": standard_error([run[name] for run in runs]),
+        }
+        for name in runs[0]
+    }
 
 
 def _description(

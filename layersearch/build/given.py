@@ -1,6 +1,6 @@
 """What a Python call hands over as objects, where a search file can only name things."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ class Given:
     data: Any = None  # DataSplits, (x, y), (x, y, x_test, y_test), or a Dataset
     strategy: Any = None  # a Strategy or an Optuna sampler
     pruner: Any = None  # an Optuna pruner
-    metric: Callable[[Any], Any] | None = None  # takes the Outcome, returns a number
+    # One that takes the Outcome, or several, names among them.
+    metric: Callable[[Any], Any] | Sequence[str | Callable[[Any], Any]] | None = None
 
 
 NOTHING_GIVEN = Given()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optuna.pruners import BasePruner
+from optuna.pruners import BasePruner, NopPruner
 
 from layersearch.build.given import Given
 from layersearch.config import CustomConfig, SamplerConfig, SearchConfig
@@ -100,6 +100,9 @@ def build_proposing(config: SearchConfig, given: Given, space: SearchSpace) -> P
         max_failures=config.execution.max_failures,
     )
     _check_end(config, sampler)
+    _check_several(config, given, sampler)
+    if not isinstance(config.objective.choose, str):
+        space.subset(config.objective.choose, where="objective.choose")
     pruner = section.pruner
     return Proposing(
         name=section.name if given.strategy is None else type(given.strategy).__name__,
@@ -123,6 +126,34 @@ def _check_end(config: SearchConfig, sampler: StrategySampler | SubsetSampler) -
                 )
             ]
         )
+
+
+def _check_several(
+    config: SearchConfig, given: Given, sampler: StrategySampler | SubsetSampler
+) -> None:
+    """What needs one order of subsets; those with a name were checked with the description."""
+    values = config.objective.values
+    if values == 1:
+        return
+    problems = []
+    if _greedy(sampler) is not None:
+        problems.append(
+            Problem(
+                where="strategy",
+                what=f"greedy needs one order of subsets, got {values} values",
+                remedy="give one metric, or strategy='nsga2'",
+            )
+        )
+    if given.pruner is not None and not isinstance(given.pruner, NopPruner):
+        problems.append(
+            Problem(
+                where="pruner",
+                what=f"trials with several values cannot be pruned, and there are {values}",
+                remedy="leave it out",
+            )
+        )
+    if problems:
+        raise ConfigError(problems)
 
 
 def _own(section: CustomConfig, space: SearchSpace) -> tuple[Any, Mapping[str, Any]]:

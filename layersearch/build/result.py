@@ -1,6 +1,6 @@
 """Result: what a search gives back to a Python program."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,15 @@ class Result:
     def score(self) -> Mapping[str, float | None]:
         """`mean` and `stderr` on the validation samples, during the search."""
         return dict(self.values["score"])
+
+    @property
+    def front(self) -> Sequence[Mapping[str, Any]]:
+        """With several values, the Pareto front, the best first value first; else empty.
+
+        Each member has `subset`, `values` (by name), `stderrs`, `costs`, `trial`, `recipe` and
+        whether it is the one that was `chosen`.
+        """
+        return list(self.values.get("front", ()))
 
     @property
     def test(self) -> Mapping[str, Mapping[str, Any]]:

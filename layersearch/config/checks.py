@@ -172,6 +172,8 @@ def _objective(config: SearchConfig) -> Iterator[Problem]:
             yield _say(
                 "objective.metric", f"must be a name or 'package.module:object', got {name!r}"
             )
+    if several == 1 and objective.choose != "best":
+        yield _say("objective.choose", "is for several values, and there is one", "leave it out")
     if several > 1 and strategy.name == "greedy":
         yield _say(
             "objective.metric",

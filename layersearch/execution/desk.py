@@ -8,7 +8,6 @@ from typing import Any
 
 import optuna
 from optuna.pruners import NopPruner
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from layersearch.errors import SearchError, StudyError, TrialStopped
@@ -19,7 +18,7 @@ from layersearch.space.records import TrialState
 from layersearch.space.subset import Subset
 from layersearch.space.trial import Proposal, Report, TrialResult
 from layersearch.study import attributes as names
-from layersearch.study.history import trial_record
+from layersearch.study.history import signs_of, trial_record
 from layersearch.study.opening import OpenStudy
 from layersearch.study.orphans import requeue_interrupted
 from layersearch.study.recording import (
@@ -92,8 +91,7 @@ class Desk:
         self._failed: set[Subset] = set()
         self._in_a_row = 0
         self._first_failure = ""
-        minimised = self._study.directions[0] is StudyDirection.MINIMIZE
-        self._sign = -1.0 if minimised else 1.0  # makes higher better
+        self._signs = signs_of(self._study)
         self._several = len(self._study.directions) > 1
         self.interrupted: Callable[[], bool] = lambda: False
         self.running: dict[int, RunningTrial] = {}
@@ -363,7 +361,7 @@ class Desk:
             return
         number = running.proposal.number
         trials = self._study.get_trials(deepcopy=False)
-        record = trial_record(trials[number], sign=self._sign)
+        record = trial_record(trials[number], signs=self._signs)
         for trial, proposal in running.twins:
             if record.state is TrialState.COMPLETE or record.score is not None:
                 self.repeat(trial, proposal, source=number)
@@ -377,9 +375,9 @@ class Desk:
                 self._audience.failed(proposal, reason, interrupted=True)
 
     def _tell_finished(self, proposal: Proposal, ended: FrozenTrial) -> None:
-        record = trial_record(ended, sign=self._sign)
+        record = trial_record(ended, signs=self._signs)
         assert record.score is not None
-        self._audience.finished(proposal, record, self._sign * record.score)
+        self._audience.finished(proposal, record, self._signs[0] * record.score)
 
 
 def _key(proposal: Proposal) -> tuple[Subset, str]:

@@ -6,6 +6,7 @@ from layersearch.objectives.costs import (
     subset_costs,
     training_flops,
 )
+from layersearch.objectives.front import RULES, choose, pareto_front
 from layersearch.objectives.metrics import Metric, metric_names
 from layersearch.objectives.objective import Evaluation, Objective, make_objective
 from layersearch.objectives.outcome import Outcome
@@ -19,16 +20,19 @@ from layersearch.objectives.uncertainty import (
 
 __all__ = [
     "COSTS",
+    "RULES",
     "Evaluation",
     "Metric",
     "Objective",
     "Outcome",
     "binomial_standard_error",
     "bootstrap_standard_error",
+    "choose",
     "combined_standard_error",
     "make_objective",
     "metric_names",
     "paired_difference",
+    "pareto_front",
     "standard_error",
     "step_multiply_adds",
     "subset_costs",

@@ -1,13 +1,14 @@
 """Bounds that a subset must keep: on what it costs, or on another metric.
 
-`{"trainable_parameters": {"max": 200_000}}`: bounds on costs known before any training are limits
-of the search space, so that what they rule out is never trained; the others are judged at the end.
+`{"trainable_parameters": {"max": 200_000}, "recall[cat]": {"min": 0.8}}`: bounds on costs, known
+before any training, are limits of the search space: what they rule out is never trained (hard).
+Those on metrics are judged at the end: what they rule out is never chosen (soft).
 """
 
 import math
 import numbers
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from layersearch.errors import ObjectiveError
@@ -33,6 +34,17 @@ class Constraint:
     def key(self) -> str:
         """What the constraint is called in results: 'trainable_parameters.max'."""
         return f"{self.name}.{self.end}"
+
+    @property
+    def hard(self) -> bool:
+        """Whether it is known before any training."""
+        return self.metric is None
+
+    def for_classes(self, classes: Sequence[str]) -> "Constraint":
+        """The constraint for data of these classes; see `Metric.for_classes`."""
+        if self.metric is None:
+            return self
+        return replace(self, metric=self.metric.for_classes(classes))
 
     def excess(self, outcome: Outcome) -> float:
         """By how much the outcome breaks the bound, in the unit of the cost; feasible when <= 0.

@@ -1,12 +1,12 @@
-"""Objective: what a trial is scored by.
+"""Objective: what a trial is scored by: one value or several, and constraints.
 
-A metric that is the mean of one value a sample (accuracy, topK_accuracy, log_loss) is scored on the
-validation samples of all folds pooled; any other metric by the mean of its folds; a metric of the
-user's own by one call on the whole outcome. N: samples; C: classes.
+Every metric is measured on the validation predictions of all folds pooled. Its standard error is
+that of the mean where it is one over samples (accuracy, topK_accuracy, log_loss), else it is found
+by drawing the samples anew (bootstrap). N: samples; C: classes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,23 +16,12 @@ from torch import Tensor
 
 from layersearch.errors import ObjectiveError
 from layersearch.objectives.constraints import Constraint, read_constraints
-from layersearch.objectives.costs import COSTS
-from layersearch.objectives.custom import (
-    callable_name,
-    check_signature,
-    finite_number,
-    load_callable,
-)
-from layersearch.objectives.metrics import Direction, Metric, find_metric
+from layersearch.objectives.metrics import Direction, Metric
 from layersearch.objectives.outcome import Outcome
-from layersearch.objectives.uncertainty import (
-    binomial_standard_error,
-    bootstrap_standard_error,
-    standard_error,
-)
+from layersearch.objectives.sources import Source, find_source
 from layersearch.space.subset import Subset
 
-BOOTSTRAP_SEED = 0  # one for all trials: subsets are judged on the same redrawn samples
+NamedMetric = str | Callable[[Outcome], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,28 +29,97 @@ class Evaluation:
     """What an objective says of an outcome."""
 
     values: tuple[float, ...]  # one a thing to optimise, in the metric's own unit and direction
-    stderr: float | None  # of the first value; None: it cannot be told
+    stderrs: tuple[float | None, ...]  # one a value; None: it cannot be told, or there is no noise
     constraints: Mapping[str, float]  # excess over each bound, feasible when <= 0
+
+    @property
+    def stderr(self) -> float | None:
+        """Of the first value."""
+        return self.stderrs[0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """A metric, its direction, and constraints; made by `make_objective`."""
+    """What is optimised, in which directions, and constraints; made by `make_objective`.
 
-    name: str
-    direction: Direction
-    metric: Metric | None  # None: a metric of the user's own
-    custom: Callable[[Outcome], Any] | None = None
+    The first value is what learning curves show, greedy and pruners compare, and the retrained
+    networks are tested by.
+    """
+
+    names: tuple[str, ...]  # of the values
+    directions: tuple[Direction, ...]  # one a value
+    sources: tuple[Source, ...]  # where the values come from, in their order
     constraints: tuple[Constraint, ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        """That of the first value."""
+        return self.names[0]
+
+    @property
+    def direction(self) -> Direction:
+        """That of the first value."""
+        return self.directions[0]
+
+    @property
+    def metric(self) -> Metric | None:
+        """That of the first value; None: it is of the user's own."""
+        return self.sources[0].metric
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one value, and so no best trial but a Pareto front."""
+        return len(self.names) > 1
 
     @property
     def limits(self) -> dict[str, float]:
         """Maxima of costs known before training: what they rule out is never trained."""
-        return {c.name: c.bound for c in self.constraints if c.name in COSTS and c.end == "max"}
+        return {c.name: c.bound for c in self.constraints if c.hard and c.end == "max"}
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """Minima of costs known before training: what they rule out is never trained."""
+        return {c.name: c.bound for c in self.constraints if c.hard and c.end == "min"}
+
+    @property
+    def costs(self) -> frozenset[str]:
+        """The costs that values or constraints are about."""
+        values = {source.cost for source in self.sources if source.cost is not None}
+        return frozenset(values | {c.name for c in self.constraints if c.hard})
 
     def oriented(self, value: float) -> float:
-        """The value so that higher is better, whatever the direction."""
+        """A first value so that higher is better, whatever the direction."""
         return value if self.direction == "maximize" else -value
+
+    def for_classes(self, classes: Sequence[str]) -> "Objective":
+        """The objective for data of these classes, which a metric about one class must know.
+
+        Raises: ObjectiveError: it is about a class that there is not, with the nearest names.
+        """
+        return replace(
+            self,
+            sources=tuple(source.for_classes(classes) for source in self.sources),
+            constraints=tuple(constraint.for_classes(classes) for constraint in self.constraints),
+        )
+
+    def try_out(self, folds: Sequence[Tensor], *, classes: int) -> None:
+        """Judges made-up scores once, so that a metric that cannot judge these labels says so now.
+
+        A callable of the user's own may do anything, and is called for real outcomes only.
+
+        Args:
+            folds: (n,) int64 validation labels of each fold.
+            classes: how many there are.
+
+        Raises: ObjectiveError: of the first metric that cannot judge them.
+        """
+        for labels in folds:
+            if self.metric is not None:
+                self.score(torch.nn.functional.one_hot(labels, classes).float(), labels)
+        pooled = torch.cat(list(folds))
+        scores = torch.nn.functional.one_hot(pooled, classes).float()
+        for metric in self._metrics():
+            metric.measure(scores, pooled)
 
     def score(
         self,
@@ -74,7 +132,7 @@ class Objective:
         fold: int = 0,
         costs: Mapping[str, float] | None = None,
     ) -> float:
-        """The score of one fold at the end of an epoch.
+        """The first value for one fold at the end of an epoch, or for test samples.
 
         Args:
             logits: (N, C) float32 on the CPU.
@@ -84,15 +142,13 @@ class Objective:
             sample_ids: N names.
             subset: the units that the trial tunes.
             fold: the number of the fold.
-            costs: what is known of them so far.
+            costs: those known before training.
 
         Raises: ObjectiveError: if the result, or a score of the network, is not a finite number; if
             the metric cannot judge these samples. What the user's own raises passes unchanged.
         """
         self._check(logits, targets)
-        if self.metric is not None:
-            return finite_number(self.name, self.metric.measure(logits, targets))
-        count = len(targets)
+        count, first = len(targets), self.sources[0]
         part = Outcome(
             subset=Subset() if subset is None else subset,
             fold_scores=(),
@@ -104,27 +160,39 @@ class Objective:
             folds=torch.full((count,), fold),
             costs={} if costs is None else costs,
         )
-        return self._own(part)
+        return first.answer(part, values=self.names[: len(first.directions)]).values[0]
 
     def evaluate(self, outcome: Outcome) -> Evaluation:
-        """The score of a whole trial, its standard error, and the constraints.
+        """The values of a whole trial, their standard errors, and the constraints.
 
-        Raises: ObjectiveError: as `score`; or if a constraint is on a cost that the outcome lacks.
+        Raises: ObjectiveError: as `score`; or if a value or constraint is of a cost that the
+            outcome lacks.
         """
         self._check(outcome.logits, outcome.targets)
-        if self.metric is None:
-            value = self._own(outcome)
-            stderr = _over_folds(outcome.fold_scores)
-        elif self.metric.per_sample is not None:
-            value = self.metric.measure(outcome.logits, outcome.targets)
-            stderr = _over_samples(self.metric, outcome)
-        else:
-            value, stderr = _mean_over_folds(self.metric, outcome)
-        return Evaluation(
-            values=(finite_number(self.name, value),),
-            stderr=stderr,
-            constraints={c.key: c.excess(outcome) for c in self.constraints},
-        )
+        values: list[float] = []
+        stderrs: list[float | None] = []
+        constraints = {c.key: c.excess(outcome) for c in self.constraints}
+        for source in self.sources:
+            at, end = len(values), len(values) + len(source.directions)
+            answer = source.answer(outcome, values=self.names[at:end])
+            rest = [None] * (len(answer.values) - 1)
+            stderrs += [source.stderr(outcome, first=at == 0), *rest]
+            values += answer.values
+            constraints |= answer.constraints
+        return Evaluation(values=tuple(values), stderrs=tuple(stderrs), constraints=constraints)
+
+    def measures(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
+        """Every value that is a metric of scores and targets alone, by its name.
+
+        Raises: ObjectiveError: as `score`.
+        """
+        self._check(logits, targets)
+        found, at = {}, 0
+        for source in self.sources:
+            if source.metric is not None:
+                found[self.names[at]] = source.metric.measure(logits, targets)
+            at += len(source.directions)
+        return found
 
     def correct(self, logits: Tensor, targets: Tensor) -> NDArray[np.bool_] | None:
         """(N,) whether each sample counts as right; None if the metric is not a share of hits."""
@@ -135,15 +203,22 @@ class Objective:
 
     def describe(self) -> dict[str, Any]:
         """What the objective is, as JSON: part of a study's fingerprint."""
-        return {
-            "metric": self.name,
-            "direction": self.direction,
+        described: dict[str, Any] = {
+            "metric": list(self.names) if self.several else self.name,
+            "direction": list(self.directions) if self.several else self.direction,
             "constraints": {constraint.key: constraint.bound for constraint in self.constraints},
         }
+        sources = [source.name for source in self.sources]
+        if sources != list(self.names):
+            described["sources"] = sources
+        if any(metric.per_sample is None for metric in self._metrics()):
+            described["measured_on"] = "pooled folds"
+        return described
 
-    def _own(self, outcome: Outcome) -> float:
-        assert self.custom is not None
-        return finite_number(self.name, self.custom(outcome))
+    def _metrics(self) -> list[Metric]:
+        """All that values and constraints are about."""
+        found = [source.metric for source in self.sources]
+        return [m for m in (*found, *(c.metric for c in self.constraints)) if m is not None]
 
     def _check(self, logits: Tensor, targets: Tensor) -> None:
         if len(targets) == 0:
@@ -157,78 +232,89 @@ class Objective:
 
 
 def make_objective(
-    metric: str | Callable[[Outcome], Any],
+    metric: NamedMetric | Sequence[NamedMetric],
     *,
-    direction: Direction | None = None,
+    direction: Direction | Sequence[Direction] | None = None,
+    names: Sequence[str] | None = None,
     constraints: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Objective:
     """What trials are scored by.
 
     Args:
-        metric: a name ('accuracy', 'macro_f1', 'top5_accuracy', 'log_loss', one of torchmetrics' or
-            scikit-learn's), 'package.module:callable', or a callable; one of the user's own takes
-            the `Outcome` and returns one number.
-        direction: 'maximize' or 'minimize'; a metric with a name knows its own; the default for the
-            user's own is 'maximize'.
-        constraints: `{name: {"max": …, "min": …}}` on costs (`costs.COSTS`) or metrics.
+        metric: one or several: a name ('accuracy', 'macro_f1', 'top5_accuracy', 'recall[cat]', one
+            of torchmetrics' or scikit-learn's), after it names of costs (`costs.COSTS`),
+            'package.module:callable', or a callable; one of the user's own takes the `Outcome` and
+            returns what `custom` says.
+        direction: 'maximize' or 'minimize', one a value; a metric with a name knows its own; the
+            default for the user's own is 'maximize'. A callable that is the only metric returns as
+            many values as there are directions.
+        names: of the values; None: those of the metrics.
+        constraints: `{name: {"max": …, "min": …}}` on costs or metrics.
 
     Raises: ObjectiveError: for a metric that is unknown or cannot be used, a direction that
-        contradicts it, or a constraint that cannot be read.
+        contradicts it, a cost without a metric before it, or a constraint that cannot be read.
     """
-    if direction not in (None, "maximize", "minimize"):
-        raise ObjectiveError(
-            f"objective.direction: must be 'maximize' or 'minimize' (got {direction!r})"
-        )
-    bounds = read_constraints({} if constraints is None else constraints)
-    if isinstance(metric, str) and ":" not in metric:
-        found = find_metric(metric)
-        if direction not in (None, found.direction):
+    entries: list[NamedMetric]
+    entries = [metric] if isinstance(metric, str) or callable(metric) else _listed(metric)
+    if not entries:
+        raise ObjectiveError("objective.metric: needs at least one metric (got none)")
+    wanted = (direction,) if isinstance(direction, str) else direction
+    for given in wanted or ():
+        if given not in ("maximize", "minimize"):
             raise ObjectiveError(
-                f"objective.direction: {metric!r} is to be {found.direction}d (got {direction!r}); "
-                "leave it out"
+                f"objective.direction: must be 'maximize' or 'minimize' (got {given!r})"
             )
-        return Objective(name=metric, direction=found.direction, metric=found, constraints=bounds)
-    own = load_callable(metric) if isinstance(metric, str) else metric
-    if not callable(own):
+    sources = _sources(entries, wanted)
+    directions = tuple(each for source in sources for each in source.directions)
+    known = tuple(names) if names is not None else _value_names(sources)
+    if len(known) != len(directions) or len(set(known)) != len(known):
         raise ObjectiveError(
-            f"objective.metric: must be a name or a callable (got {type(own).__name__})"
+            f"objective.names: {len(directions)} values need as many different names "
+            f"(got {', '.join(known)})"
         )
-    name = metric if isinstance(metric, str) else callable_name(own)
-    check_signature(name, own)
     return Objective(
-        name=name,
-        direction="maximize" if direction is None else direction,
-        metric=None,
-        custom=own,
-        constraints=bounds,
+        names=known,
+        directions=directions,
+        sources=sources,
+        constraints=read_constraints({} if constraints is None else constraints),
     )
 
 
-def _over_folds(scores: Sequence[float]) -> float | None:
-    return standard_error(scores) if len(scores) > 1 else None
+def _listed(metrics: Sequence[NamedMetric]) -> list[NamedMetric]:
+    if not isinstance(metrics, list | tuple):
+        raise ObjectiveError(
+            f"objective.metric: must be a name or a callable (got {type(metrics).__name__})"
+        )
+    return list(metrics)
 
 
-def _over_samples(metric: Metric, outcome: Outcome) -> float | None:
-    assert metric.per_sample is not None
-    values = metric.per_sample(outcome.logits, outcome.targets).double().numpy()
-    if metric.hits:
-        return binomial_standard_error(values)
-    return standard_error(values) if len(values) > 1 else None
+def _sources(
+    entries: Sequence[NamedMetric], wanted: Sequence[Direction] | None
+) -> tuple[Source, ...]:
+    sources: tuple[Source, ...]
+    if len(entries) == 1:
+        sources = (find_source(entries[0], wanted),)
+    elif wanted is not None and len(wanted) != len(entries):
+        raise ObjectiveError(
+            f"objective.direction: {len(entries)} metrics need as many directions (got "
+            f"{len(wanted)})"
+        )
+    else:
+        each = [None] * len(entries) if wanted is None else [(one,) for one in wanted]
+        sources = tuple(find_source(entry, one) for entry, one in zip(entries, each, strict=True))
+    if sources[0].cost is not None:
+        raise ObjectiveError(
+            f"objective.metric: {sources[0].name!r} is a cost, known before any training; name a "
+            f"metric before it, such as [accuracy, {sources[0].name}]: curves, and which member of "
+            "the front is taken, go by the first"
+        )
+    return sources
 
 
-def _mean_over_folds(metric: Metric, outcome: Outcome) -> tuple[float, float | None]:
-    """The mean of the folds' scores with its standard error; bootstrapped for a single fold."""
-    parts = [outcome.folds == fold for fold in torch.unique(outcome.folds)]
-    scores = [metric.measure(outcome.logits[part], outcome.targets[part]) for part in parts]
-    if len(scores) > 1:
-        return float(np.mean(scores)), _over_folds(scores)
-
-    def redrawn(positions: NDArray[np.int64]) -> float | None:
-        drawn = torch.from_numpy(positions)
-        try:
-            return metric.measure(outcome.logits[drawn], outcome.targets[drawn])
-        except ObjectiveError:
-            return None  # this draw misses a class that the metric needs
-
-    size = len(outcome.targets)
-    return scores[0], bootstrap_standard_error(redrawn, size, seed=BOOTSTRAP_SEED)
+def _value_names(sources: Sequence[Source]) -> tuple[str, ...]:
+    """Those of the metrics; the values of one that gives several are numbered."""
+    names: list[str] = []
+    for source in sources:
+        count = len(source.directions)
+        names += [source.name] if count == 1 else [f"{source.name}[{i + 1}]" for i in range(count)]
+    return tuple(names)

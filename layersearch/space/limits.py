@@ -20,6 +20,7 @@ class Limits:
     Args:
         units: all of the space.
         limits: cost name -> maximum.
+        floors: cost name -> minimum.
         costs: subset -> {cost name: value}, in addition to the sum of the units' parameters,
             which it may replace by its own `trainable_parameters`.
 
@@ -32,13 +33,16 @@ class Limits:
         units: Sequence[Unit],
         limits: Mapping[str, float],
         costs: Callable[[Subset], Mapping[str, float]] | None,
+        *,
+        floors: Mapping[str, float] | None = None,
     ) -> None:
         self.maximum = dict(limits)
+        self.minimum = dict(floors or {})
         self.numel = {unit.name: unit.numel for unit in units}
         self._user_costs = costs
         self.costs = lru_cache(maxsize=_CACHED)(self._compute)
-        known = self.costs(Subset()) if limits else {}
-        for name, limit in limits.items():
+        known = self.costs(Subset()) if self else {}
+        for name, limit in (*self.maximum.items(), *self.minimum.items()):
             if name not in known:
                 remedy = did_you_mean(name, known)
                 raise SpaceError(f"objective.constraints: the cost {name!r} is unknown; {remedy}")
@@ -52,20 +56,32 @@ class Limits:
         self.__dict__.update(state)
         self.costs = lru_cache(maxsize=_CACHED)(self._compute)
 
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self.maximum or self.minimum)
+
     def why_over(self, subset: Subset) -> str | None:
-        """Which limit the subset is over, in words; None if it is within all of them."""
-        if not self.maximum:
+        """Which limit the subset breaks, in words; None if it is within all of them."""
+        if not self:
             return None
         costs = self.costs(subset)
         for name, limit in self.maximum.items():
             if not costs[name] <= limit:
                 return f"{name} {_plain(costs[name])} > {_plain(limit)}"
+        for name, limit in self.minimum.items():
+            if not costs[name] >= limit:
+                return f"{name} {_plain(costs[name])} < {_plain(limit)}"
         return None
 
     def excess(self, subset: Subset) -> float:
-        """The largest ratio of a cost to its limit; within the limits up to 1."""
+        """The largest ratio of a cost to its maximum, or of a minimum to its cost; inside up to 1.
+
+        Below 0, as a cost that is measured may be, everything is within a maximum.
+        """
         costs = self.costs(subset)
-        return max(costs[name] / max(limit, 1e-9) for name, limit in self.maximum.items())
+        over = [costs[name] / max(limit, 1e-9) for name, limit in self.maximum.items()]
+        under = [limit / max(costs[name], 1e-9) for name, limit in self.minimum.items()]
+        return max(over + under)
 
     def trainable_parameters(self, subset: Subset) -> int:
         """How many values a trial of this subset tunes, without its head."""
@@ -94,7 +110,8 @@ class Limits:
     @property
     def beyond_budget(self) -> bool:
         """Whether there are limits that `budget` does not stand for."""
-        return any(name != PARAMETERS for name in self.maximum) or self.own_count
+        others = any(name != PARAMETERS for name in self.maximum) or bool(self.minimum)
+        return others or self.own_count
 
     @property
     def own_count(self) -> bool:
@@ -107,4 +124,5 @@ class Limits:
 
 
 def _plain(value: float) -> str:
-    return str(int(value)) if float(value).is_integer() else f"{value:g}"
+    """Whole numbers in full, others to as many digits as tell them from a limit nearby."""
+    return str(int(value)) if float(value).is_integer() else f"{value:.6g}"

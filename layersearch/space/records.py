@@ -31,14 +31,16 @@ class TrialState(Enum):
 class TrialRecord:
     """One trial of a study.
 
-    `score` is oriented so that higher is better, whatever the direction of the study.
+    `score` and `values` are oriented so that higher is better, whatever the directions of the
+    study.
     """
 
     number: int
     subset: Subset | None  # None: not claimed yet
     state: TrialState
-    score: float | None = None
-    stderr: float | None = None
+    score: float | None = None  # the first value
+    stderr: float | None = None  # of the score
+    values: tuple[float, ...] = ()  # one an objective, where there is a score
     fold_scores: tuple[float, ...] = ()
     correct: NDArray[np.bool_] | None = None  # (N,), of the pooled validation samples in id order
     recipe: Mapping[str, Any] = field(default_factory=dict)  # sampled recipe numbers, if any

@@ -35,6 +35,7 @@ class SearchSpace:
         units: what is switched on and off; they are put in order of depth.
         bounds: sizes, fixed units, runs.
         limits: cost name -> maximum; a subset over any of them is not in the space.
+        floors: cost name -> minimum; the same below.
         costs: subset -> {cost name: value}. `trainable_parameters`, the sum of the units' sizes,
             is known without it, and must not fall when a unit is added.
 
@@ -52,6 +53,7 @@ class SearchSpace:
         *,
         bounds: Bounds = Bounds(),  # noqa: B008 (frozen)
         limits: Mapping[str, float] | None = None,
+        floors: Mapping[str, float] | None = None,
         costs: Callable[[Subset], Mapping[str, float]] | None = None,
     ) -> None:
         self.units = tuple(sorted(units, key=lambda unit: unit.depth))
@@ -61,7 +63,7 @@ class SearchSpace:
         self.free = tuple(unit.name for unit in self.units if unit.name not in fixed)
         self._always = self._ordered(bounds.always)
         self._check_bounds()
-        self._limits = Limits(self.units, limits or {}, costs)
+        self._limits = Limits(self.units, limits or {}, costs, floors=floors)
         self.limits = self._limits.maximum
         self._check_not_empty()
 
@@ -195,11 +197,14 @@ class SearchSpace:
         """The space in plain values, for a study's fingerprint."""
         units = [{"name": u.name, "depth": u.depth, "numel": u.numel} for u in self.units]
         bounds = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.bounds).items()}
-        return {
+        described = {
             "units": units,
             "bounds": bounds,
             "limits": dict(sorted(self._limits.maximum.items())),
         }
+        if self._limits.minimum:
+            described["floors"] = dict(sorted(self._limits.minimum.items()))
+        return described
 
     # --- Refusals, before any work ----------------------------------------------------------------
 
@@ -232,22 +237,48 @@ class SearchSpace:
 
     def _check_not_empty(self) -> None:
         """The linear probe alone is no search, so one more subset must be within the limits."""
-        if not self._limits.maximum:
+        if not self._limits:
             return
-        cheapest: tuple[float, Subset] | None = None
+        nearest: tuple[float, Subset] | None = None
         for seen, subset in enumerate(self._some_candidates()):
-            excess = self._limits.excess(subset)
-            if excess <= 1 or seen == _SEARCHED:
+            if self._limits.why_over(subset) is None:
                 return
-            if cheapest is None or excess < cheapest[0]:
-                cheapest = (excess, subset)
+            excess = self._limits.excess(subset)
+            if nearest is None or excess < nearest[0]:
+                nearest = (excess, subset)
             if seen == 0 and self._runs is None and self._limits.size(subset) > self._limits.budget:
                 break  # it has the fewest parameters of all
-        assert cheapest is not None
+            if seen == _SEARCHED:
+                if len(self.limits) + len(self._limits.minimum) > 1:
+                    return  # what is near one limit may be far from another: nothing is certain
+                nearest = self._descended(*nearest)
+                break
+        assert nearest is not None
+        why = self._limits.why_over(nearest[1])
+        if why is None:
+            return
+        which, what = ("cheapest", "raise the maximum")
+        if not any(why.startswith(f"{name} ") and " > " in why for name in self.limits):
+            which, what = ("nearest", "lower the minimum")
         raise SpaceError(
-            "objective.constraints: they leave nothing to search; the cheapest subset, "
-            f"{cheapest[1]}, has {self._limits.why_over(cheapest[1])}"
+            f"objective.constraints: they leave nothing to search; the {which} subset, "
+            f"{nearest[1]}, has {why}; {what}"
         )
+
+    def _descended(self, excess: float, subset: Subset) -> tuple[float, Subset]:
+        """The subset that is left when no swap of one unit brings a cost nearer to its limit."""
+        while True:
+            on = [name for name in self.free if name in subset]
+            off = [name for name in self.free if name not in subset]
+            swapped = (
+                self._ordered((*(kept for kept in subset if kept != name), other))
+                for name in on
+                for other in off
+            )
+            better = min(((self._limits.excess(s), s.names, s) for s in swapped), default=None)
+            if better is None or better[0] >= excess:
+                return excess, subset
+            excess, subset = better[0], better[2]
 
     def _some_candidates(self) -> Iterator[Subset]:
         """Subsets within the bounds, whatever they cost, from the one of fewest parameters."""
@@ -257,8 +288,11 @@ class SearchSpace:
         low, high = self._free_sizes()
         low = max(low, 0 if self._always else 1)
         yield self._from_items(self._knapsack.cheapest_items(low))
+        free = len(self.free)
+        yield self._from_items(range(free - low, free))  # the deepest: of the shortest way back
+        yield self._from_items(range(free - high, free))
         for size in range(low, high + 1):
-            yield from map(self._from_items, combinations(range(len(self.free)), size))
+            yield from map(self._from_items, combinations(range(free), size))
 
     # --- Inside or outside ------------------------------------------------------------------------
 

@@ -23,7 +23,8 @@ DRIVER = "driver"  # token of the driver that runs it
 RETRY_OF = "retry_of"  # number of the interrupted trial that it repeats
 
 # Of a trial, when it ends.
-STDERR = "stderr"
+STDERR = "stderr"  # of the first value
+STDERRS = "stderrs"  # one a value, where there are several; null: it cannot be told
 FOLD_SCORES = "fold_scores"
 CORRECT = "correct"  # {"count": N, "bits": base64 of packed bits}
 SECONDS = "seconds"  # from the start of the trial to its end, as the driver saw it

@@ -30,7 +30,7 @@ class _Reader:
     """Reads a study again and again; looks only at trials that had not ended the last time."""
 
     def __init__(self, study: optuna.Study) -> None:
-        self._sign = -1.0 if study.directions[0] == StudyDirection.MINIMIZE else 1.0
+        self._signs = signs_of(study)
         self._chronicle = Chronicle()
         self._open: list[int] = []  # numbers below `_seen` of trials that had not ended
         self._seen = 0
@@ -46,7 +46,7 @@ class _Reader:
 
     def _records(self, trials: Iterable[FrozenTrial]) -> list[TrialRecord]:
         begun = (trial for trial in trials if trial.state in _STATES)
-        return [trial_record(trial, sign=self._sign) for trial in begun]
+        return [trial_record(trial, signs=self._signs) for trial in begun]
 
 
 _readers: WeakKeyDictionary[optuna.Study, _Reader] = WeakKeyDictionary()
@@ -66,26 +66,32 @@ def history(study: optuna.Study) -> History:
         return reader.read(study.get_trials(deepcopy=False))
 
 
-def trial_record(trial: FrozenTrial, *, sign: float = 1.0) -> TrialRecord:
+def signs_of(study: optuna.Study) -> tuple[float, ...]:
+    """What makes higher better: -1 for each objective that is minimised, 1 for the others."""
+    return tuple(-1.0 if d == StudyDirection.MINIMIZE else 1.0 for d in study.directions)
+
+
+def trial_record(trial: FrozenTrial, *, signs: Sequence[float] = (1.0,)) -> TrialRecord:
     """One trial as a record.
 
     Args:
         trial: not waiting.
-        sign: -1 where the first objective is minimised.
+        signs: of the study's objectives; see `signs_of`.
     """
     attrs: dict[str, Any] = trial.user_attrs
     subset = attrs.get(names.SUBSET)
     state = _STATES[trial.state]
-    score = None
+    values: tuple[float, ...] = ()
     if state is TrialState.COMPLETE:
-        score = sign * float(trial.values[0])
+        values = tuple(sign * float(v) for sign, v in zip(signs, trial.values, strict=True))
         if attrs.get(names.FEASIBLE) is False:
             state = TrialState.PRUNED
     return TrialRecord(
         number=trial.number,
         subset=None if subset is None else Subset(subset),
         state=state,
-        score=score,
+        score=values[0] if values else None,
+        values=values,
         stderr=attrs.get(names.STDERR),
         fold_scores=tuple(attrs.get(names.FOLD_SCORES) or ()),
         correct=names.decode_correct(attrs.get(names.CORRECT)),

@@ -94,6 +94,7 @@ def open_study(
     storage: str | Path | BaseStorage | None = None,
     directory: str | Path = "runs",
     directions: Sequence[Direction] = ("maximize",),
+    metrics: Sequence[str] | None = None,
     sampler: BaseSampler | None = None,
     pruner: BasePruner | None = None,
     fingerprint: Fingerprint | None = None,
@@ -110,6 +111,7 @@ def open_study(
         storage: see `resolve_storage`; or any Optuna storage object.
         directory: where studies keep their folders.
         directions: 'maximize' or 'minimize', one an objective.
+        metrics: names of the objectives, as Optuna and its dashboard show them.
         sampler: Optuna's own, or an adapter of a strategy.
         pruner: None: nothing is pruned.
         fingerprint: section -> description of what the scores depend on; None: not checked.
@@ -157,6 +159,8 @@ def open_study(
     try:
         if fingerprint is not None:
             keep_fingerprint(study, fingerprint)
+        if metrics is not None and study.metric_names != list(metrics):
+            study.set_metric_names(list(metrics))
         result.orphans = tuple(result.fail_orphans())
     except BaseException:
         result.close()

@@ -125,7 +125,9 @@ def judge(
     seeds: int,
     seed: int,
     after_seed: Callable[[str, int, float], None] | None = None,
+    after_epoch: Callable[[str, int, int], None] | None = None,
     kept: Kept | None = None,
+    costs: Mapping[str, float] | None = None,
 ) -> Verdict:
     """Retrains a contender `seeds` times on the samples (n,) and scores it on the test split.
 
@@ -142,12 +144,17 @@ def judge(
         seeds: retrainings.
         seed: of the whole search.
         after_seed: called with the contender's name, the number of the run and its score.
+        after_epoch: called with the contender's name, the number of the run and the epochs done: 0
+            when it begins.
         kept: retrainings that were finished before are taken from there instead of done again.
+        costs: of the subset, known before training, for an objective of the user's own.
     """
     runs: list[Retraining] = []
     for number in range(seeds):
         run = None if kept is None else kept.find(contender, number)
         if run is None:
+            if after_epoch is not None:
+                after_epoch(contender.name, number, 0)
             run = _retrain(
                 workplace,
                 contender,
@@ -157,6 +164,8 @@ def judge(
                 test_labels=test_labels,
                 objective=objective,
                 seed=seed,
+                costs=costs,
+                after_epoch=after_epoch,
             )
             if kept is not None:
                 kept.keep(contender, number, run)
@@ -194,22 +203,30 @@ def _retrain(
     test_labels: Tensor,
     objective: Objective,
     seed: int,
+    costs: Mapping[str, float] | None,
+    after_epoch: Callable[[str, int, int], None] | None,
 ) -> Retraining:
     """Once, with seed `number`; arguments as `judge`."""
     started = time.perf_counter()
+
+    def told(epoch: int, *_: object) -> None:
+        if after_epoch is not None:
+            after_epoch(contender.name, number, epoch + 1)
+
     network = train(
         workplace,
         contender.subset,
         samples,
         contender.recipe,
         seed=derive_seed(seed, "final", number),
+        after_epoch=told,
     )
     seconds = time.perf_counter() - started
     everything = torch.arange(len(test_labels))
     logits = evaluate(network, test, everything, device=workplace.device, precision="fp32")
     state = network.tuned_state() if number == 0 else {}
     return Retraining(
-        score=objective.score(logits, test_labels, subset=contender.subset),
+        score=objective.score(logits, test_labels, subset=contender.subset, costs=costs),
         logits=logits,
         tuned={name: value.cpu() for name, value in state.items()},
         seconds=seconds,

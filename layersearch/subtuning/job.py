@@ -4,7 +4,6 @@
 samples but never the test split.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from layersearch.backbones import Backbone, Chain, build_chain
 from layersearch.data import Augmentation, DataSplits, Views
-from layersearch.errors import ObjectiveError, TrialOutOfMemory
+from layersearch.errors import TrialOutOfMemory
 from layersearch.objectives import Objective, Outcome, subset_costs
 from layersearch.space import Subset
 from layersearch.space.trial import (
@@ -97,6 +96,9 @@ class SubtuningJob:
         recipe = materials.recipe.with_numbers(proposal.recipe)
         parts = proposal.batch_parts
         prefix_before = self._prefix_flops()
+        costs = known_costs(
+            self.workplace.chain, proposal.subset, self.workplace.classes, materials
+        )
         try:
             outcome = subtune(
                 self.workplace,
@@ -108,6 +110,7 @@ class SubtuningJob:
                 seed=materials.seed,
                 snapshot=proposal.snapshot,
                 batch_parts=parts,
+                costs=costs,
             )
         except Exception as error:
             if not is_out_of_memory(error):
@@ -117,15 +120,13 @@ class SubtuningJob:
                 f"samples at a time: {next(iter(str(error).splitlines()), '') or 'no allocation'}",
                 splittable=can_split(recipe, parts),
             ) from error
-        costs = known_costs(
-            self.workplace.chain, proposal.subset, self.workplace.classes, materials
-        )
         spent = dict(outcome.costs)
         spent["flops"] += self._prefix_flops() - prefix_before
-        result = _result(replace(outcome, costs={**costs, **spent}), materials.objective)
+        result = _result(replace(outcome, costs=spent), materials.objective)
         if parts == 1:
             return result
-        return replace(result, attributes={"micro_batch": samples_at_a_time(recipe, parts)})
+        attributes = {**result.attributes, "micro_batch": samples_at_a_time(recipe, parts)}
+        return replace(result, attributes=attributes)
 
     def _prefix_flops(self) -> float:
         """FLOPs that this worker has spent on frozen prefixes."""
@@ -268,8 +269,6 @@ def _lay_channels_last(materials: Materials) -> bool:
 
 def _result(outcome: Outcome, objective: Objective) -> TrialResult:
     judged = objective.evaluate(outcome)
-    if not all(math.isfinite(value) for value in judged.values):
-        raise ObjectiveError(f"{objective.name}: gave {judged.values}; a score must be finite")
     correct = objective.correct(outcome.logits, outcome.targets)
     return TrialResult(
         values=judged.values,
@@ -279,4 +278,5 @@ def _result(outcome: Outcome, objective: Objective) -> TrialResult:
         count=0 if correct is None else len(correct),
         costs=outcome.costs,
         constraints=judged.constraints,
+        attributes={"stderrs": judged.stderrs} if objective.several else {},
     )

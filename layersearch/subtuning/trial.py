@@ -1,7 +1,7 @@
 """A trial: one subset trained and validated, one function under every strategy and runner."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -31,6 +31,7 @@ def subtune(
     seed: int,
     snapshot: bytes | None = None,
     batch_parts: int = 1,
+    costs: Mapping[str, float] | None = None,
 ) -> Outcome:
     """Trains a subset on each fold and scores it on that fold's validation samples.
 
@@ -50,6 +51,7 @@ def subtune(
         snapshot: of the same trial, to go on from; what was reported before it is reported again,
             marked as replayed.
         batch_parts: that each batch is trained in, where memory does not take it whole.
+        costs: of the subset, known before training; an objective of the user's own sees them.
 
     Returns:
         Scores per fold and epoch, pooled validation predictions and the costs of the trial, of all
@@ -69,6 +71,7 @@ def subtune(
         objective=objective,
         seed=seed,
         batch_parts=batch_parts,
+        costs=costs,
     )
     trial.run(snapshot)
     curves = tuple(map(tuple, trial.curves))
@@ -85,6 +88,7 @@ def subtune(
         sample_ids=tuple(data.train.ids[index] for index in samples[order].tolist()),
         folds=numbers[order],
         costs={
+            **(costs or {}),
             "epochs": len(data.folds) * recipe.epochs,
             "trainings": len(data.folds),
             "flops": trial_flops(workplace.chain, subset, data, recipe),
@@ -123,6 +127,7 @@ class _Trial:
         objective: Objective,
         seed: int,
         batch_parts: int,
+        costs: Mapping[str, float] | None,
     ) -> None:
         self._workplace = workplace
         self._subset = subset
@@ -131,6 +136,7 @@ class _Trial:
         self._report = report
         self._objective = objective
         self._seed = seed
+        self._costs = costs
         self._whole = batch_parts == 1
         self._at_a_time = samples_at_a_time(recipe, batch_parts)
         self.curves: list[list[float]] = []  # one a fold that has begun
@@ -200,6 +206,7 @@ class _Trial:
             sample_ids=tuple(self._data.train.ids[index] for index in fold.validation.tolist()),
             subset=self._subset,
             fold=fold.number,
+            costs=self._costs,
         )
 
     def _say(

@@ -4,7 +4,7 @@ import pickle
 import pytest
 import sklearn.metrics as sk
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layersearch.errors import ObjectiveError
@@ -30,10 +30,31 @@ def test_own_metrics_agree_with_scikit_learn(samples, classes, seed):
             truth, said, labels=sorted(set(truth)), average="macro"
         ),
         "macro_f1": sk.f1_score(truth, said, labels=present, average="macro"),
+        "recall[1]": sk.recall_score(truth, said, labels=[1], average="macro", zero_division=0),
+        "precision[1]": sk.precision_score(
+            truth, said, labels=[1], average="macro", zero_division=0
+        ),
+        "f1[1]": sk.f1_score(truth, said, labels=[1], average="macro", zero_division=0),
         "log_loss": sk.log_loss(truth, logits.double().softmax(1).numpy(), labels=range(classes)),
     }
     for name, value in expected.items():
-        assert find_metric(name).measure(logits, targets) == pytest.approx(value, abs=1e-6), name
+        if "[" in name and 1 not in truth:
+            continue
+        metric = find_metric(name).for_classes([str(label) for label in range(classes)])
+        assert metric.measure(logits, targets) == pytest.approx(value, abs=1e-6), name
+
+
+@settings(max_examples=25)
+@given(st.integers(20, 60), st.integers(3, 5), st.integers(0, 1000))
+def test_ranking_and_calibration_agree_with_the_libraries(samples, classes, seed):
+    logits, targets = scores(samples, classes, seed)
+    targets[:classes] = torch.arange(classes)
+    with_ties = (logits * 4).round() / 4
+    ranking = sk.roc_auc_score(targets, with_ties.double().softmax(1), multi_class="ovr")
+    assert find_metric("auroc").measure(with_ties, targets) == pytest.approx(ranking, abs=1e-9)
+    theirs = libraries.torchmetrics_measure("calibration_error")(logits, targets)
+    ours = find_metric("calibration_error").measure(logits, targets)
+    assert ours == pytest.approx(theirs, abs=1e-5)
 
 
 @given(st.integers(1, 30), st.integers(3, 6), st.integers(0, 1000))

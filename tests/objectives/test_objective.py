@@ -41,20 +41,18 @@ def test_the_paired_difference_of_two_outcomes_is_that_of_their_scores(make_outc
     assert paired_difference(*correct)[0] == pytest.approx(scores[0] - scores[1])
 
 
-def test_other_metrics_are_the_mean_of_their_folds(make_outcome):
+@pytest.mark.parametrize("name", ["macro_f1", "auroc", "calibration_error", "cohen_kappa"])
+def test_every_metric_is_measured_on_the_pooled_samples(make_outcome, name):
     outcome = make_outcome(folds=3)
-    objective = make_objective("macro_f1")
-    folds = [
-        objective.score(outcome.logits[outcome.folds == k], outcome.targets[outcome.folds == k])
-        for k in range(3)
-    ]
+    objective = make_objective(name)
+    pooled = objective.score(outcome.logits, outcome.targets)
     evaluation = objective.evaluate(outcome)
-    assert evaluation.values[0] == pytest.approx(np.mean(folds))
-    assert evaluation.stderr == pytest.approx(standard_error(folds))
+    assert evaluation.values == (pooled,)
+    assert 0 < evaluation.stderr < 0.2
     assert objective.correct(outcome.logits, outcome.targets) is None
 
 
-def test_one_fold_gets_its_standard_error_by_bootstrap_the_same_each_time(make_outcome):
+def test_the_standard_error_is_found_by_the_same_redrawn_samples_each_time(make_outcome):
     outcome = make_outcome(folds=1, samples=200)
     evaluation = make_objective("macro_f1").evaluate(outcome)
     assert evaluation.stderr == make_objective("macro_f1").evaluate(outcome).stderr
@@ -158,7 +156,10 @@ def test_what_a_callable_raises_passes_unchanged(make_outcome):
         (True, r"must return a number \(got True, bool\)"),
         (1 + 2j, "must return a number"),
         ((0.5, 0.6), r"must return one number \(got several"),
-        ({"accuracy": 0.5}, "must return one number"),
+        ({"accuracy": 0.5}, "must return a number, several, or a mapping with 'values'"),
+        ({"values": 0.5, "bounds": {}}, "must return a number, several, or a mapping"),
+        ({"values": {"other": 0.5}}, "must return values named .*odd .got other."),
+        ({"values": 0.5, "constraints": [0.1]}, "must return its constraints as a mapping"),
         (np.array([0.5]), "must return one number"),
         (torch.zeros(2), "must return one number"),
     ],
@@ -326,3 +327,150 @@ def test_describe_tells_objectives_apart():
     bounded = make_objective("accuracy", constraints={"task_bytes": {"max": 5}}).describe()
     assert plain == {"metric": "accuracy", "direction": "maximize", "constraints": {}}
     assert bounded["constraints"] == {"task_bytes.max": 5.0}
+    several = make_objective(["accuracy", "task_bytes"]).describe()
+    assert several["metric"] == ["accuracy", "task_bytes"]
+    assert several["direction"] == ["maximize", "minimize"]
+    assert make_objective("macro_f1").describe()["measured_on"] == "pooled folds"
+
+
+# --- Several values ---
+
+
+def test_values_are_metrics_and_after_them_costs(make_outcome):
+    outcome = make_outcome(costs={"trainable_parameters": 120.0})
+    objective = make_objective(["accuracy", "macro_f1", "trainable_parameters"])
+    assert objective.several
+    assert objective.names == ("accuracy", "macro_f1", "trainable_parameters")
+    assert objective.directions == ("maximize", "maximize", "minimize")
+    assert objective.costs == {"trainable_parameters"}
+    evaluation = objective.evaluate(outcome)
+    by_themselves = [make_objective(name).evaluate(outcome) for name in objective.names[:2]]
+    assert evaluation.values == (*(one.values[0] for one in by_themselves), 120.0)
+    assert evaluation.stderrs == (*(one.stderr for one in by_themselves), None)
+    assert evaluation.stderr == evaluation.stderrs[0]
+    assert objective.score(outcome.logits, outcome.targets) == evaluation.values[0]
+    measured = objective.measures(outcome.logits, outcome.targets)
+    assert tuple(measured.values()) == evaluation.values[:2]
+
+
+def test_a_cost_needs_a_metric_before_it():
+    for metrics in ("latency_ms", ["task_bytes", "accuracy"]):
+        with pytest.raises(ObjectiveError, match=r"is a cost.* such as \[accuracy, "):
+            make_objective(metrics)
+
+
+def test_a_cost_that_the_trial_lacks_is_named(make_outcome):
+    objective = make_objective(["accuracy", "latency_ms"])
+    with pytest.raises(ObjectiveError, match=r"no cost 'latency_ms' \(it has task_bytes\)"):
+        objective.evaluate(make_outcome(costs={"task_bytes": 1.0}))
+
+
+def test_a_misspelt_cost_is_answered_with_the_nearest():
+    with pytest.raises(ObjectiveError, match="did you mean 'latency_ms'"):
+        make_objective(["accuracy", "latency"])
+
+
+def test_directions_are_one_a_value():
+    objective = make_objective(["accuracy", error_rate], direction=["maximize", "minimize"])
+    assert objective.directions == ("maximize", "minimize")
+    with pytest.raises(ObjectiveError, match=r"2 metrics need as many directions \(got 3\)"):
+        make_objective(["accuracy", "macro_f1"], direction=["maximize"] * 3)
+    with pytest.raises(ObjectiveError, match="'task_bytes' is to be minimized"):
+        make_objective(["accuracy", "task_bytes"], direction=["maximize", "maximize"])
+
+
+def test_names_are_one_a_value_and_all_different():
+    assert make_objective(["accuracy", "task_bytes"], names=["a", "b"]).names == ("a", "b")
+    for names in (["a"], ["a", "a"]):
+        with pytest.raises(ObjectiveError, match="2 values need as many different names"):
+            make_objective(["accuracy", "task_bytes"], names=names)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (0.5, 3),
+        [np.float32(0.5), torch.tensor(3)],
+        torch.tensor([0.5, 3.0]),
+        np.array([0.5, 3.0]),
+        {"values": (0.5, 3.0)},
+        {"values": {"cost": 3.0, "score": 0.5}},
+        {"values": [0.5, 3.0], "constraints": {}},
+    ],
+)
+def test_a_callable_gives_as_many_values_as_it_has_directions(make_outcome, answer):
+    objective = make_objective(
+        lambda outcome: answer, direction=["maximize", "minimize"], names=["score", "cost"]
+    )
+    outcome = make_outcome()
+    evaluation = objective.evaluate(outcome)
+    assert evaluation.values == (0.5, 3.0)
+    assert evaluation.stderrs == (standard_error(outcome.fold_scores), None)
+    assert objective.score(outcome.logits, outcome.targets) == 0.5
+
+
+@pytest.mark.parametrize("answer", [0.5, (0.5,), (1, 2, 3), "ab", {"values": 0.5}])
+def test_other_numbers_of_values_are_refused(make_outcome, answer):
+    objective = make_objective(lambda outcome: answer, direction=["maximize", "minimize"])
+    with pytest.raises(ObjectiveError, match=r"must return (2 values|a number)"):
+        objective.evaluate(make_outcome())
+
+
+def test_the_values_of_one_callable_are_numbered_where_they_have_no_names():
+    objective = make_objective("statistics:fmean", direction=["maximize", "minimize"])
+    assert objective.names == ("statistics:fmean[1]", "statistics:fmean[2]")
+
+
+def test_a_callable_may_bring_constraints(make_outcome):
+    def careful(outcome):
+        return {"values": 0.5, "constraints": {"spread": 0.1, "size": -3}}
+
+    objective = make_objective(careful, constraints={"task_bytes": {"max": 10}})
+    evaluation = objective.evaluate(make_outcome(costs={"task_bytes": 4.0}))
+    assert evaluation.constraints == {"task_bytes.max": -6.0, "spread": 0.1, "size": -3.0}
+    odd = make_objective(lambda outcome: {"values": 0.5, "constraints": {"c": float("nan")}})
+    with pytest.raises(ObjectiveError, match="constraint c' must be finite"):
+        odd.evaluate(make_outcome())
+
+
+def test_minima_of_costs_are_known_before_training_too():
+    objective = make_objective("accuracy", constraints={"task_bytes": {"min": 10}})
+    assert objective.floors == {"task_bytes": 10.0}
+    assert objective.limits == {}
+
+
+# --- Classes and labels ---
+
+
+def test_a_metric_of_a_class_learns_the_classes_by_name(make_outcome):
+    outcome = make_outcome()
+    objective = make_objective(
+        ["accuracy", "recall[cat]"], constraints={"precision[a dog]": {"min": 0.1}}
+    )
+    with pytest.raises(ObjectiveError, match="must first know the classes"):
+        objective.evaluate(outcome)
+    with pytest.raises(ObjectiveError, match="there is no class 'cat'; did you mean 'cart'"):
+        objective.for_classes(["a dog", "cart", "x", "y"])
+    bound = objective.for_classes(["a dog", "x", "cat", "y"])
+    mine = outcome.targets == 2
+    expected = float((outcome.predictions == 2)[mine].float().mean())
+    assert bound.evaluate(outcome).values[1] == pytest.approx(expected)
+    said = outcome.predictions == 0
+    precision = float((outcome.targets == 0)[said].float().mean())
+    excess = bound.evaluate(outcome).constraints["precision[a dog].min"]
+    assert excess == pytest.approx(0.1 - precision)
+    assert pickle.loads(pickle.dumps(bound)).evaluate(outcome) == bound.evaluate(outcome)
+
+
+def test_labels_that_a_metric_cannot_judge_are_found_before_any_training():
+    folds = [torch.tensor([0, 1, 0, 1]), torch.tensor([1, 0])]
+    make_objective("auroc").try_out(folds, classes=3)
+    one_class = [torch.tensor([0, 1]), torch.tensor([1, 1])]
+    with pytest.raises(ObjectiveError, match="two classes at least"):
+        make_objective("auroc").try_out(one_class, classes=3)
+    make_objective(["accuracy", "auroc"]).try_out(one_class, classes=3)  # pooled, there are two
+    with pytest.raises(ObjectiveError, match="'roc_auc_ovr' cannot score this"):
+        make_objective(["accuracy", "roc_auc_ovr"]).try_out(folds, classes=3)
+    rare = make_objective("accuracy", constraints={"recall[c]": {"min": 0.5}})
+    with pytest.raises(ObjectiveError, match="needs validation samples of its class"):
+        rare.for_classes("abc").try_out(folds, classes=3)

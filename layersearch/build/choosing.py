@@ -1,0 +1,111 @@
+"""Which subset a search chooses: the best one, or with several values a member of the Pareto front.
+
+What comes after, the retraining and the saved task, is of that subset alone; the others of the
+front are kept with the result. Another of them is retrained by the same search with another
+`objective.choose`: nothing is trained twice.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from layersearch.build.components import Components
+from layersearch.build.proposing import Proposing
+from layersearch.errors import SearchError
+from layersearch.objectives import COSTS, Objective, choose, pareto_front
+from layersearch.space import History, SearchSpace, Subset, TrialRecord, TrialState
+from layersearch.study import attributes as names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What a search came to, so far."""
+
+    subset: Subset | None  # None: there is no score yet
+    record: TrialRecord | None  # the trial that the choice goes by
+    front: tuple[TrialRecord, ...] = ()  # the best first value first; empty with one value
+
+
+def choose_subset(parts: Components, proposing: Proposing, history: History) -> Choice:
+    """The choice among what has been tried.
+
+    Raises:
+        SearchError: the subset that `objective.choose` names has no score.
+    """
+    if not parts.objective.several:
+        chosen = proposing.answer(history)
+        return Choice(subset=chosen, record=None if chosen is None else history.scores.get(chosen))
+    front = front_of(history, parts.space)
+    rule = parts.config.objective.choose
+    if not isinstance(rule, str):
+        record = _named(parts.space.subset(rule, where="objective.choose"), history, front)
+    elif front:
+        values = [record.values for record in front]
+        record = front[choose(values, rule, stderr=[record.stderr for record in front])]
+    else:
+        record = None
+    return Choice(
+        subset=None if record is None else record.subset, record=record, front=tuple(front)
+    )
+
+
+def front_of(history: History, space: SearchSpace) -> list[TrialRecord]:
+    """The trials that no other beats in all values, of those that keep all constraints.
+
+    Of a subset that was trained with several recipes, each counts for itself.
+    """
+    scored: dict[tuple[Subset, str], TrialRecord] = {}
+    for record in history:
+        subset = record.subset
+        if record.state is TrialState.COMPLETE and subset is not None and subset in space:
+            scored.setdefault((subset, names.canonical(record.recipe)), record)
+    found = list(scored.values())
+    return [found[index] for index in pareto_front([record.values for record in found])]
+
+
+def describe_choice(objective: Objective, choice: Choice, rule: Any) -> dict[str, Any]:
+    """Values, front and rule for the result; empty with one value."""
+    if not objective.several:
+        return {}
+    return {
+        "metrics": [
+            {"name": name, "direction": direction}
+            for name, direction in zip(objective.names, objective.directions, strict=True)
+        ],
+        "values": None if choice.record is None else _values(objective, choice.record),
+        "choose": rule if isinstance(rule, str) else list(rule),
+        "front": [_member(objective, record, choice) for record in choice.front],
+    }
+
+
+def _member(objective: Objective, record: TrialRecord, choice: Choice) -> dict[str, Any]:
+    errors = record.attributes.get(names.STDERRS) or [record.stderr]
+    return {
+        "trial": record.number,
+        "subset": list(record.subset or ()),
+        "recipe": dict(record.recipe),
+        "values": _values(objective, record),
+        "stderrs": dict(zip(objective.names, errors, strict=False)),
+        "costs": {name: record.attributes[name] for name in COSTS if name in record.attributes},
+        "chosen": choice.record is not None and record.number == choice.record.number,
+    }
+
+
+def _values(objective: Objective, record: TrialRecord) -> dict[str, float]:
+    """By name, in the metrics' own directions."""
+    return {
+        name: value if direction == "maximize" else -value
+        for name, direction, value in zip(
+            objective.names, objective.directions, record.values, strict=True
+        )
+    }
+
+
+def _named(subset: Subset, history: History, front: list[TrialRecord]) -> TrialRecord:
+    record = history.scores.get(subset)
+    if record is None:
+        tried = ", ".join(str(member.subset) for member in front[:5]) or "nothing"
+        raise SearchError(
+            f"objective.choose: {subset} was not trained, or keeps not to a constraint; on the "
+            f"front are {tried}{' …' if len(front) > 5 else ''}"
+        )
+    return record
