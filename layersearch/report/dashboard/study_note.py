@@ -22,10 +22,10 @@ def study_note(evidence: Evidence, addresses: Mapping[str, str], trials: Mapping
         addresses: name of a file -> where the dashboard serves it.
         trials: number -> where the dashboard shows the trial.
     """
-    parts = [f"# {escaped(headline(evidence), longest=2_000)}", *_sure(evidence)]
+    parts = [f"### {escaped(headline(evidence), longest=2_000)}", *_sure(evidence)]
     parts.append(table(_facts(evidence, trials)))
     parts += _figures(addresses)
-    parts += ["## To run it again", *_again(evidence, addresses)]
+    parts += ["#### To run it again", *_again(evidence, addresses)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -54,7 +54,12 @@ def _facts(evidence: Evidence, trials: Mapping[int, str]) -> list[tuple[str, str
                 escaped(evidence.shown(record.score, record.stderr)),
             ),
         ]
-    rows.append(("is the best feasible?", feasibility.of_the_best(evidence)))
+        first = evidence.scored[0]
+        if record.number != first.number and len(evidence.metrics) == 1:
+            shown = f"trial {first.number}, {code(first.subset)}, "
+            shown += escaped(evidence.shown(first.score, first.stderr))
+            rows.append(("the highest score", f"{shown}; the search chose by its own rule"))
+    rows.append(("is the best trial feasible?", feasibility.of_the_best(evidence)))
     states = {state: len(evidence.of_state(state)) for state in TrialState}
     rows.append(("trials", ", ".join(f"{n} {s.value}" for s, n in states.items() if n) or "none"))
     for why, numbers in _reasons(evidence):
