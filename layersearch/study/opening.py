@@ -1,6 +1,7 @@
 """Opens a study: checks its name, storage and fingerprint, takes the lease, fails orphans."""
 
 import contextlib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -160,7 +161,9 @@ def open_study(
         if fingerprint is not None:
             keep_fingerprint(study, fingerprint)
         if metrics is not None and study.metric_names != list(metrics):
-            study.set_metric_names(list(metrics))
+            with warnings.catch_warnings():  # that Optuna calls it experimental
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names(list(metrics))
         result.orphans = tuple(result.fail_orphans())
     except BaseException:
         result.close()
