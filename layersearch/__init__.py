@@ -19,7 +19,16 @@ if TYPE_CHECKING:
         build_chain,
         load_backbone,
     )
-    from layersearch.build import Given, Result, export, run_profile, run_search, search
+    from layersearch.build import (
+        Given,
+        Profile,
+        Result,
+        export,
+        profile,
+        run_profile,
+        run_search,
+        search,
+    )
     from layersearch.config import SearchConfig, load_config
     from layersearch.data import DataSplits, load_data
     from layersearch.errors import LayersearchError
@@ -30,7 +39,16 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "backbones": ("Backbone", "Chain", "backbone_from_module", "build_chain", "load_backbone"),
-    "build": ("Given", "Result", "export", "run_profile", "run_search", "search"),
+    "build": (
+        "Given",
+        "Profile",
+        "Result",
+        "export",
+        "profile",
+        "run_profile",
+        "run_search",
+        "search",
+    ),
     "config": ("SearchConfig", "load_config"),
     "data": ("DataSplits", "load_data"),
     "errors": ("LayersearchError",),
@@ -50,6 +68,7 @@ __all__ = [
     "LayersearchError",
     "MultiTaskNetwork",
     "Outcome",
+    "Profile",
     "Recipe",
     "Result",
     "SearchConfig",
@@ -65,6 +84,7 @@ __all__ = [
     "load_data",
     "load_task",
     "make_objective",
+    "profile",
     "run_profile",
     "run_search",
     "search",

@@ -1,21 +1,23 @@
 """The composition root: from a description to a finished search. Nothing below knows the config."""
 
-from layersearch.build.api import search
+from layersearch.build.api import profile, search
 from layersearch.build.exporting import export
 from layersearch.build.given import Given
 from layersearch.build.profiling import run_profile
-from layersearch.build.result import Result
+from layersearch.build.result import Profile, Result
 from layersearch.build.search import run_search
 from layersearch.build.units import UnitListing, describe_units
 from layersearch.build.worker import WorkerRun, run_worker
 
 __all__ = [
     "Given",
+    "Profile",
     "Result",
     "UnitListing",
     "WorkerRun",
     "describe_units",
     "export",
+    "profile",
     "run_profile",
     "run_search",
     "run_worker",

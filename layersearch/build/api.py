@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
@@ -11,7 +11,8 @@ from torch import nn
 
 from layersearch.backbones import Backbone
 from layersearch.build.given import Given
-from layersearch.build.result import Result
+from layersearch.build.profiling import run_profile
+from layersearch.build.result import Profile, Result
 from layersearch.build.search import run_search
 from layersearch.config import GIVEN, SearchConfig, config_from
 from layersearch.config.overrides import forget_other_strategy
@@ -29,6 +30,7 @@ _BELONG = {
     "data": ("source", "path", "name", "options"),
     "objective": ("metric", "direction"),
 }
+Found = TypeVar("Found", bound=Result)
 _SECTIONS = ("space", "recipe", "objective", "execution", "study", "final")
 
 
@@ -81,9 +83,6 @@ def search(
         LayersearchError: whatever a user can mend; see `layersearch.errors`.
         TypeError: an unknown keyword.
     """
-    unknown = set(sections) - {*_SECTIONS, "seed", "data_options", "strategy_options"}
-    if unknown:
-        raise TypeError(f"search() has no argument {', '.join(sorted(unknown))}")
     arguments = {
         "backbone": backbone,
         "data": data,
@@ -92,25 +91,88 @@ def search(
         "pruner": pruner,
         "trials": trials,
     }
+    resolved, given = _understood("search", config, arguments, sections, overrides)
+    return _run(run_search, resolved, given, observers)
+
+
+def profile(
+    config: str | Path | Mapping[str, Any] | None = None,
+    *,
+    backbone: str | Mapping[str, Any] | nn.Module | Backbone | None = None,
+    data: Any = None,
+    metric: NamedMetric | Sequence[NamedMetric] | None = None,
+    overrides: Sequence[str] = (),
+    observers: Sequence[Observer] | None = None,
+    **sections: Any,
+) -> Profile:
+    """Scores units by themselves, in runs and in pairs; the same as `layersearch profile`.
+
+    Args:
+        config: as of `search`, and all others too; nothing is retrained or tested.
+        backbone: the pretrained network.
+        data: to train and to validate on.
+        metric: that scores.
+        overrides: 'strategy.parts=[linear_probe, single]' keeps it short.
+        observers: are told what happens; None: progress is shown on the terminal.
+        **sections: the other sections.
+
+    Returns:
+        The profile, which can be plotted.
+
+    Raises:
+        LayersearchError: whatever a user can mend; see `layersearch.errors`.
+        TypeError: an unknown keyword.
+    """
+    arguments = {
+        "backbone": backbone,
+        "data": data,
+        "strategy": "profile",
+        "objective": metric,
+        "pruner": None,
+        "trials": None,
+    }
+    resolved, given = _understood("profile", config, arguments, sections, overrides)
+    return _run(run_profile, resolved, given, observers)
+
+
+def _understood(
+    name: str,
+    config: str | Path | Mapping[str, Any] | None,
+    arguments: Mapping[str, Any],
+    sections: Mapping[str, Any],
+    overrides: Sequence[str],
+) -> tuple[SearchConfig, Given]:
+    """The description that the arguments amount to, and the objects among them."""
+    unknown = set(sections) - {*_SECTIONS, "seed", "data_options", "strategy_options"}
+    if unknown:
+        raise TypeError(f"{name}() has no argument {', '.join(sorted(unknown))}")
     _check_objects(arguments)
+    backbone, metric = arguments["backbone"], arguments["objective"]
+    own = {
+        key: None if isinstance(arguments[key], str | Mapping) else arguments[key]
+        for key in ("data", "strategy", "pruner")
+    }
     given = Given(
         backbone=backbone if isinstance(backbone, nn.Module | Backbone) else None,
-        data=None if isinstance(data, str | Mapping) else data,
-        strategy=None if isinstance(strategy, str | Mapping) else strategy,
-        pruner=None if isinstance(pruner, str | Mapping) else pruner,
         metric=metric if _has_callable(metric) else None,
+        **own,
     )
-    resolved = _describe(config, arguments, sections, overrides)
-    if observers is not None:
-        return _search(resolved, given, observers)
-    with SearchProgress() as progress:
-        return _search(resolved, given, [progress])
+    return _describe(config, arguments, sections, overrides), given
 
 
-def _search(config: SearchConfig, given: Given, observers: Sequence[Observer]) -> Result:
+def _run(
+    run: Callable[..., Found],
+    config: SearchConfig,
+    given: Given,
+    observers: Sequence[Observer] | None,
+) -> Found:
+    """Runs a search or a profile, with progress on the terminal unless observers are given."""
+    if observers is None:
+        with SearchProgress() as progress:
+            return _run(run, config, given, [progress])
     for note in config.notes:
         Observers(observers).message(note)
-    return run_search(config, given=given, observers=observers)
+    return run(config, given=given, observers=observers)
 
 
 def _describe(

@@ -1,13 +1,15 @@
 """The finetuning profile of a backbone and a task: `layersearch profile`."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from layersearch.build.callbacks import build_callbacks
 from layersearch.build.choosing import choose_subset
 from layersearch.build.conclusion import draw_profile, known_so_far
 from layersearch.build.given import NOTHING_GIVEN, Given
 from layersearch.build.reporting import write_report
-from layersearch.build.result import Result
+from layersearch.build.result import Profile
 from layersearch.build.search import run_to_end, study_folder
 from layersearch.build.watching import ended_as, watching
 from layersearch.config import SearchConfig
@@ -23,7 +25,7 @@ def run_profile(
     *,
     given: Given = NOTHING_GIVEN,
     observers: Sequence[Observer] = (),
-) -> Result:
+) -> Profile:
     """Scores single units, runs of them and pairs, and draws the profile; nothing is retrained.
 
     Writes `profile.json` (as result.json, without `test`), `profile.png` and `profile.svg` into the
@@ -37,7 +39,8 @@ def run_profile(
     Raises:
         LayersearchError: what a user can mend.
     """
-    with watching([*observers, *build_callbacks(config)]) as watch:
+    with watching(observers) as watch:
+        watch.join(build_callbacks(config))
         result, run = _run(config, given, watch.observers)
         watch.over(ended_as(run, result.values, folder=str(result.folder)))
     return result
@@ -45,7 +48,7 @@ def run_profile(
 
 def _run(
     config: SearchConfig, given: Given, observers: Sequence[Observer]
-) -> tuple[Result, SearchRun]:
+) -> tuple[Profile, SearchRun]:
     finished = run_to_end(config, given=given, observers=observers, command="profile")
     folder = study_folder(config)
     history = finished.run.history
@@ -54,9 +57,13 @@ def _run(
     if finished.run.interrupted:
         values = {**values, "interrupted": True}
         write_report(finished.study, folder, values, observers)
-        return Result(values=values, folder=folder), finished.run
+        return _profile(config, values, folder), finished.run
     for path in draw_profile(finished.parts, history, folder):
         Observers(observers).message(f"drew {path}")
     write_result(folder / PROFILE, values)
     write_report(finished.study, folder, values, observers)
-    return Result(values=values, folder=folder), finished.run
+    return _profile(config, values, folder), finished.run
+
+
+def _profile(config: SearchConfig, values: dict[str, Any], folder: Path) -> Profile:
+    return Profile(values=values, folder=folder, storage=config.study.storage)

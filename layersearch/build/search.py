@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from layersearch.build.callbacks import build_callbacks
 from layersearch.build.components import Components
 from layersearch.build.conclusion import Trials, conclude
 from layersearch.build.given import NOTHING_GIVEN, Given
+from layersearch.build.latency import FILE as LATENCY_FILE
+from layersearch.build.latency import write_table
 from layersearch.build.preparing import prepare
 from layersearch.build.reporting import (
     describe_search,
@@ -52,10 +55,12 @@ def run_search(
         LayersearchError: what a user can mend; see `layersearch.errors`.
         KeyboardInterrupt: interrupted twice.
     """
-    with watching([*observers, *build_callbacks(config)]) as watch:
+    with watching(observers) as watch:
+        watch.join(build_callbacks(config))
         ended = run_to_end(config, given=given, observers=watch.observers)
         with report_if_it_fails(ended.study, ended.folder, watch.observers):
             result = conclude(ended, observers=watch.observers)
+        result = replace(result, storage=config.study.storage)
         if result.interrupted or not is_reported(ended.folder):
             write_report(ended.study, ended.folder, result.values, watch.observers)
         watch.over(ended_as(ended.run, result.values, folder=str(ended.folder)))
@@ -82,7 +87,7 @@ def run_to_end(
     """
     audience = Observers(observers)
     audience.phase("loading the backbone and the data")
-    prepared = prepare(config, given)
+    prepared = prepare(config, given, tell=audience.message)
     parts, devices = prepared.parts, prepared.devices
     for note in parts.materials.data.notes:
         audience.message(note)
@@ -94,6 +99,8 @@ def run_to_end(
     ):
         keep_plan(opened.study, plan_of(config))
         describe_search(opened.study, parts)
+        if parts.latency is not None:
+            write_table(study_folder(config) / LATENCY_FILE, parts.latency)
         audience.began(
             beginning(
                 config,
