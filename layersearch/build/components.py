@@ -6,7 +6,7 @@ Everything that can be wrong with a description is found here, before any traini
 import copy
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from layersearch.backbones import (
     load_backbone,
 )
 from layersearch.build.given import Given
+from layersearch.build.latency import conditions, find_table
 from layersearch.config import GIVEN, SearchConfig
 from layersearch.data import (
     Augmentation,
@@ -39,6 +40,7 @@ from layersearch.errors import (
     Problem,
 )
 from layersearch.objectives import Objective, make_objective
+from layersearch.objectives.latency import LatencyTable
 from layersearch.space import Bounds, SearchSpace
 from layersearch.subtuning import (
     Budget,
@@ -60,10 +62,18 @@ class Components:
     space: SearchSpace
     objective: Objective
     fingerprint: Mapping[str, Any]
+    latency: LatencyTable | None = None  # of serving, where something asks for it
 
 
-def build_components(config: SearchConfig, given: Given) -> Components:
-    """Loads backbone and data and builds the space.
+def build_components(
+    config: SearchConfig, given: Given, *, tell: Callable[[str], None] = lambda _: None
+) -> Components:
+    """Loads backbone and data and builds the space; measures latency, where it is asked for.
+
+    Args:
+        config: the description.
+        given: objects of the user's in place of names.
+        tell: is told what takes long.
 
     Raises:
         LayersearchError: whatever is wrong, in one message: the field, the value, the remedy.
@@ -97,6 +107,19 @@ def build_components(config: SearchConfig, given: Given) -> Components:
         "objective": objective.describe(),
         "seed": config.seed,
     }
+    classes = len(data.classes)
+    latency = find_table(
+        config,
+        objective,
+        backbone=backbone,
+        chain=chain,
+        classes=classes,
+        siamese=recipe.siamese,
+        device=_serving_device(config),
+        tell=tell,
+    )
+    if latency is not None:
+        fingerprint["latency"] = conditions(config)
     materials = Materials(
         backbone=backbone,
         units=units,
@@ -113,10 +136,10 @@ def build_components(config: SearchConfig, given: Given) -> Components:
         ),
         cache_directory=Path(cache.directory) if cache.directory else folder / "features",
         chain=chain,
+        latency=latency,
         cache_key=_key([fingerprint["backbone"], data.train.digest, _plain(augmentation), units,
                         config.seed]),
     )  # fmt: skip
-    classes = len(data.classes)
     space = SearchSpace(
         chain.units,
         bounds=Bounds(
@@ -138,6 +161,7 @@ def build_components(config: SearchConfig, given: Given) -> Components:
         space=space,
         objective=objective,
         fingerprint=fingerprint,
+        latency=latency,
     )
 
 
@@ -302,6 +326,16 @@ def worker_devices(config: SearchConfig) -> list[str]:
             ]
         )
     return devices
+
+
+def _serving_device(config: SearchConfig) -> str:
+    """Where latency is measured unless the description says: the driver's first device."""
+    if config.execution.runner == "local":
+        return _devices(config.execution.device)[0]
+    kind = config.execution.device[0]
+    if kind in ("auto", "cuda"):
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    return kind
 
 
 def _devices(names: tuple[str, ...]) -> list[str]:

@@ -1,6 +1,6 @@
 """What driver and workers of a search do alike before the first trial: parts, devices, study."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import optuna
@@ -8,6 +8,7 @@ import torch
 
 from layersearch.build.components import Components, build_components
 from layersearch.build.given import Given
+from layersearch.build.latency import keep_table
 from layersearch.build.proposing import Proposing, build_proposing
 from layersearch.build.running import driver_devices
 from layersearch.config import SearchConfig
@@ -34,11 +35,11 @@ class Prepared:
             worker: whether to help whoever drives it.
 
         Raises:
-            StudyError: as `layersearch.study.open_study`.
+            StudyError: as `layersearch.study.open_study`; it goes by another latency table.
             FingerprintError: it was made with something else.
         """
         section = self.config.study
-        return open_study(
+        opened = open_study(
             self.config.study_name,
             storage=section.storage,
             directory=section.directory,
@@ -53,10 +54,23 @@ class Prepared:
             stale_after=section.stale_after,
             say=Observers(observers).message,
         )
+        try:
+            keep_table(opened.study, self.parts.latency)
+        except BaseException:
+            opened.close()
+            raise
+        return opened
 
 
-def prepare(config: SearchConfig, given: Given) -> Prepared:
+def prepare(
+    config: SearchConfig, given: Given, *, tell: Callable[[str], None] = lambda _: None
+) -> Prepared:
     """Loads and checks everything; nothing is trained, and no study is made.
+
+    Args:
+        config: the description.
+        given: objects of the user's in place of names.
+        tell: is told what takes long.
 
     Raises:
         LayersearchError: whatever is wrong: the field, the value, the remedy.
@@ -66,6 +80,6 @@ def prepare(config: SearchConfig, given: Given) -> Prepared:
     devices = driver_devices(config)
     for device in dict.fromkeys(devices):
         resolve_precision(config.recipe.precision, torch.device(device))
-    parts = build_components(config, given)
+    parts = build_components(config, given, tell=tell)
     proposing = build_proposing(config, given, parts.space)
     return Prepared(config=config, devices=devices, parts=parts, proposing=proposing)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from layersearch.build.given import NOTHING_GIVEN, Given
+from layersearch.build.latency import asks
 from layersearch.build.preparing import prepare
 from layersearch.build.running import run_trials
 from layersearch.build.search import build_budgets, build_checkpoints, plan_of, study_folder
@@ -73,17 +74,23 @@ def _help(
     config: SearchConfig, *, wait: float, given: Given, observers: Sequence[Observer]
 ) -> WorkerRun:
     audience = Observers(observers)
+
+    def await_study() -> None:
+        audience.phase("waiting for the search to begin")
+        wait_for_study(
+            config.study_name,
+            storage=config.study.storage,
+            directory=config.study.directory,
+            seconds=wait,
+            tell=audience.message,
+        )
+
+    if asks(config):  # the study has the latencies by which the search goes
+        await_study()
     audience.phase("loading the backbone and the data")
-    prepared = prepare(config, given)
+    prepared = prepare(config, given, tell=audience.message)
     parts = prepared.parts
-    audience.phase("waiting for the search to begin")
-    wait_for_study(
-        config.study_name,
-        storage=config.study.storage,
-        directory=config.study.directory,
-        seconds=wait,
-        tell=audience.message,
-    )
+    await_study()
     logs = study_folder(config) / f"worker-{socket.gethostname()}-{os.getpid()}"
     with prepared.open_study(observers, worker=True) as opened:
         check_plan(opened.study, plan_of(config))

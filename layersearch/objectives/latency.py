@@ -42,9 +42,11 @@ class Timing:
     def of(cls, durations: Sequence[float]) -> "Timing":
         """Of durations in milliseconds, at least one."""
         if len(durations) == 1:
-            return cls(median=durations[0], spread=0.0, repeats=1)
+            return cls(median=_rounded(durations[0]), spread=0.0, repeats=1)
         low, median, high = statistics.quantiles(durations, n=4, method="inclusive")
-        return cls(median=median, spread=(high - low) / 2, repeats=len(durations))
+        return cls(
+            median=_rounded(median), spread=_rounded((high - low) / 2), repeats=len(durations)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +188,10 @@ class LatencyTable:
         while self.original.median * 10**digits < _STEPS and digits < 9:  # 9: a picosecond
             digits += 1
         return float(f"1e-{digits}")
+
+
+def _rounded(milliseconds: float) -> float:
+    return round(milliseconds, 6)  # to a nanosecond
 
 
 def _stage(values: Mapping[str, Any]) -> StageTiming:

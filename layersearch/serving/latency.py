@@ -50,6 +50,7 @@ def measure_latency(
     warm_up: int = 10,
     held_out: int = 8,
     seconds: float = 120.0,
+    siamese: bool = False,
     seed: int = 0,
     timer: Timer | None = None,
 ) -> LatencyTable:
@@ -66,6 +67,7 @@ def measure_latency(
         warm_up: runs before.
         held_out: subsets whose whole network is timed to find the table's error.
         seconds: the repeats are fewer where it would take longer.
+        siamese: whether the head sees the original's features beside the branch's.
         seed: of the images and the held-out subsets.
         timer: to time with; None: the device's.
     """
@@ -74,7 +76,7 @@ def measure_latency(
     images = torch.randn((batch_size, *chain.input_shape), generator=generator).to(device)
     with _threads(threads) as used, torch.inference_mode(), _served_in(precision, device):
         timer = timer_of(device, threads=used) if timer is None else timer
-        bench = _Bench(chain, images, classes=classes, timer=timer)
+        bench = _Bench(chain, images, classes=classes, siamese=siamese, timer=timer)
         passes = bench.stages()
         laps = in_turns(
             {name: one.run for name, one in passes.items()},
@@ -121,7 +123,7 @@ def architecture_key(chain: Chain) -> str:
     """Equal for chains whose tables are equal: the same network cut at the same units."""
     described = {
         "parameters": [[n, list(p.shape)] for n, p in chain.network.named_parameters()],
-        "code": [str(getattr(stage, "code", type(stage).__name__)) for stage in chain.stages],
+        "multiply_adds": list(chain.multiply_adds),
         "units": {name: list(stages) for name, stages in unit_stages(chain).items()},
         "input": list(chain.input_shape),
     }
@@ -142,13 +144,17 @@ class _Bench:
         chain: on the device.
         images: (B, ...) on the device.
         classes: of the new head.
+        siamese: whether it sees the original's features too.
         timer: that the runs mark with.
     """
 
-    def __init__(self, chain: Chain, images: Tensor, *, classes: int, timer: Timer) -> None:
+    def __init__(
+        self, chain: Chain, images: Tensor, *, classes: int, siamese: bool, timer: Timer
+    ) -> None:
         self._chain = chain
         self._images = images
         self._classes = classes
+        self._siamese = siamese
         self._timer = timer
 
     def stages(self) -> dict[str, "_Pass"]:
@@ -173,7 +179,13 @@ class _Bench:
         return runs
 
     def _branch(self, subset: Subset) -> BranchNetwork:
-        return BranchNetwork(self._chain, random_branch(self._chain, subset, classes=self._classes))
+        branch = random_branch(
+            self._chain,
+            subset,
+            classes=self._classes,
+            siamese=self._siamese and self._chain.traced and bool(subset.names),
+        )
+        return BranchNetwork(self._chain, branch)
 
     def _through(self, images: Tensor) -> "_Pass":
         """The chain alone."""

@@ -16,6 +16,7 @@ from layersearch.backbones import Backbone, Chain, build_chain
 from layersearch.data import Augmentation, DataSplits, Views
 from layersearch.errors import TrialOutOfMemory
 from layersearch.objectives import Objective, Outcome, subset_costs
+from layersearch.objectives.latency import LatencyTable
 from layersearch.space import Subset
 from layersearch.space.trial import (
     Proposal,
@@ -49,6 +50,7 @@ class Materials:
     cache_directory: Path | None = None  # for feature files that the workers of a node share
     cache_key: str = ""  # changes whenever features would
     chain: Chain | None = field(default=None, repr=False)  # cut already; stays in this process
+    latency: LatencyTable | None = field(default=None, repr=False)  # of serving, where it is known
 
     def __getstate__(self) -> dict[str, Any]:
         # Another process cuts the backbone on its own device; the stages are large to send.
@@ -235,13 +237,16 @@ def known_costs(
     buffers = {name: buffer.numel() for name, buffer in materials.backbone.network.named_buffers()}
     recipe = materials.recipe
     features = chain.head_features * (2 if recipe.pairs_features(subset) else 1)
-    return subset_costs(
+    costs = subset_costs(
         subset,
         chain.units,
         stages=stage_multiply_adds(chain, subset, recipe),
         head_parameters=head_parameters(features, classes, recipe.head.depth),
         buffers={unit.name: sum(buffers.get(n, 0) for n in unit.buffers) for unit in chain.units},
     )
+    if materials.latency is not None:
+        costs["latency_ms"] = materials.latency.predict(subset)
+    return costs
 
 
 def head_parameters(features: int, classes: int, depth: int) -> int:
