@@ -20,6 +20,7 @@ from layersearch.space.files import unwritable, write_whole
 FORMAT = "layersearch.task"
 VERSION = 1
 _ZEROS = "0" * 64
+_NOUNS = {FORMAT: "saved task", "layersearch.model": "merged model"}
 _LENGTH = 8  # bytes that hold the length of the header, little-endian
 
 
@@ -69,8 +70,8 @@ def read_sealed(
     metadata = _metadata(path, content)
     if metadata.get("format") != kind:
         raise TaskError(
-            f"{path}: is no saved task (it says it is {metadata.get('format')!r:.80}, not "
-            f"{kind!r}), or is damaged"
+            f"{path}: is no {_NOUNS.get(kind, 'file of that kind')} (it says it is "
+            f"{metadata.get('format')!r:.80}, not {kind!r}), or is damaged"
         )
     if metadata.get("version") != str(VERSION):
         raise TaskError(
@@ -85,6 +86,18 @@ def read_sealed(
         return load(content), json.loads(metadata["description"])
     except (SafetensorError, KeyError, ValueError, RecursionError) as error:
         raise TaskError(f"{path}: is no saved task ({error})") from error
+
+
+def sealed_kind(path: str | Path) -> str:
+    """What a sealed file says it is; whether that is true shows when it is read.
+
+    Raises: TaskError: if it cannot be read, or is no such file.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise TaskError(f"{path}: cannot be read ({error.strerror or error})") from error
+    return str(_metadata(path, content).get("format"))
 
 
 def _seal(digest: str) -> bytes:
@@ -108,6 +121,12 @@ def _metadata(path: str | Path, content: bytes) -> dict[str, Any]:
         )
     try:
         header = json.loads(content[_LENGTH:end])
+        if isinstance(header, dict) and "__metadata__" not in header:
+            raise TaskError(
+                f"{path}: is a file of tensors, but not one that layersearch wrote: it does not "
+                "say which backbone and classes they belong to; give a task that was saved by a "
+                "search"
+            )
         metadata = header["__metadata__"]
         size = max(entry["data_offsets"][1] for name, entry in header.items() if name[:2] != "__")
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:

@@ -237,6 +237,7 @@ def divide(
 
 
 def empty_head(description: TaskDescription, *, where: str) -> nn.Module:
+    """A head of the shape described, with any weights. Raises TaskError: it cannot be built."""
     head = description.head
     try:
         return new_head(

@@ -59,6 +59,7 @@ class FakeBuild:
 
     configs: list[SearchConfig] = field(default_factory=list)
     answer: Callable[[], FakeResult] = lambda: FakeResult(RESULT)
+    exported: dict[str, Any] = field(default_factory=dict)
 
     def run_search(self, config: SearchConfig, *, observers: list[Any]) -> FakeResult:
         assert observers
@@ -71,7 +72,8 @@ class FakeBuild:
         self.configs.append(config)
         return FakeListing()
 
-    def export(self, folder: Path, output: Path) -> Path:
+    def export(self, folder: Path, output: Path, **options: Any) -> Path:
+        self.exported = options
         output.write_text(str(folder))
         return output
 
@@ -260,6 +262,27 @@ def test_export_writes_the_file_and_names_it(
     assert main(["export", "mine", str(output)]) == 0
     assert output.read_text() == "runs/mine"
     assert capsys.readouterr().out.strip() == str(output)
+    assert build.exported["form"] is None
+    assert build.exported["weights"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "form"),
+    [
+        (["--merged"], "merged"),
+        (["--format", "onnx"], "onnx"),
+        (["--format", "torch-export"], "torch-export"),
+    ],
+)
+def test_export_passes_on_what_to_write_and_where_the_backbone_is(
+    build: FakeBuild, tmp_path: Path, words: list[str], form: str
+) -> None:
+    task, output = tmp_path / "task.safetensors", tmp_path / "out"
+    words = [*words, "--backbone", "resnet18", "--weights", "w.pth", "--normalised"]
+    assert main(["export", str(task), str(output), *words]) == 0
+    assert output.read_text() == str(task)
+    told = {name: build.exported[name] for name in ("form", "backbone", "weights", "normalise")}
+    assert told == {"form": form, "backbone": "resnet18", "weights": "w.pth", "normalise": False}
 
 
 def test_report_shows_a_result_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -119,7 +119,7 @@ def test_pickled_code_is_refused_and_never_run(tmp_path, write):
 def test_other_safetensors_files_are_no_tasks(tmp_path):
     path = tmp_path / "weights.safetensors"
     save_file(TENSORS, path)
-    with pytest.raises(TaskError, match="is damaged or no saved task"):
+    with pytest.raises(TaskError, match="is a file of tensors, but not one that layersearch wrote"):
         load_task(path)
     save_file(TENSORS, path, metadata={"format": "pt"})
     with pytest.raises(TaskError, match="is no saved task"):
