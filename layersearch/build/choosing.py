@@ -23,6 +23,7 @@ class Choice:
     subset: Subset | None  # None: there is no score yet
     record: TrialRecord | None  # the trial that the choice goes by
     front: tuple[TrialRecord, ...] = ()  # the best first value first; empty with one value
+    front_of: int = 0  # trials that it was found among
 
 
 def choose_subset(parts: Components, proposing: Proposing, history: History) -> Choice:
@@ -34,7 +35,8 @@ def choose_subset(parts: Components, proposing: Proposing, history: History) -> 
     if not parts.objective.several:
         chosen = proposing.answer(history)
         return Choice(subset=chosen, record=None if chosen is None else history.scores.get(chosen))
-    front = front_of(history, parts.space)
+    scored = feasible_trials(history, parts.space)
+    front = [scored[index] for index in pareto_front([record.values for record in scored])]
     rule = parts.config.objective.choose
     if not isinstance(rule, str):
         record = _named(parts.space.subset(rule, where="objective.choose"), history, front)
@@ -44,12 +46,15 @@ def choose_subset(parts: Components, proposing: Proposing, history: History) -> 
     else:
         record = None
     return Choice(
-        subset=None if record is None else record.subset, record=record, front=tuple(front)
+        subset=None if record is None else record.subset,
+        record=record,
+        front=tuple(front),
+        front_of=len(scored),
     )
 
 
-def front_of(history: History, space: SearchSpace) -> list[TrialRecord]:
-    """The trials that no other beats in all values, of those that keep all constraints.
+def feasible_trials(history: History, space: SearchSpace) -> list[TrialRecord]:
+    """The scored trials that keep all bounds and constraints.
 
     Of a subset that was trained with several recipes, each counts for itself.
     """
@@ -58,8 +63,7 @@ def front_of(history: History, space: SearchSpace) -> list[TrialRecord]:
         subset = record.subset
         if record.state is TrialState.COMPLETE and subset is not None and subset in space:
             scored.setdefault((subset, names.canonical(record.recipe)), record)
-    found = list(scored.values())
-    return [found[index] for index in pareto_front([record.values for record in found])]
+    return list(scored.values())
 
 
 def describe_choice(objective: Objective, choice: Choice, rule: Any) -> dict[str, Any]:
@@ -74,6 +78,7 @@ def describe_choice(objective: Objective, choice: Choice, rule: Any) -> dict[str
         "values": None if choice.record is None else _values(objective, choice.record),
         "choose": rule if isinstance(rule, str) else list(rule),
         "front": [_member(objective, record, choice) for record in choice.front],
+        "front_of": choice.front_of,
     }
 
 

@@ -190,7 +190,7 @@ class Proposals:
             recipe=proposal.recipe,
             driver=self._opened.lease.token,
         )
-        reason = self._why_not(subset) if len(subset) else None
+        reason = self._why_not(subset)
         if reason:
             record_infeasible(self._opened.study, trial, reason)
             self._audience.pruned(proposal, f"infeasible: {reason}")

@@ -55,8 +55,7 @@ def run_search(
         claimed: the subset that the sampler chose for a trial.
         recipe: suggests sampled recipe numbers for a trial.
         costs: of a subset, known before training: {'trainable_parameters': …}.
-        why_not: the limit that a subset breaks, in words; it is recorded and not trained. The
-            linear probe is always allowed.
+        why_not: the limit that a subset breaks, in words; it is recorded and not trained.
         budgets: of the study, over all workers and resumptions.
         max_failures: subsets that may fail of themselves, one after another.
         retrain: train subsets again that have a score.

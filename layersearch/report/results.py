@@ -3,9 +3,16 @@
     study, strategy  names
     metric           {name, direction: maximize | minimize}
     subset           names of the units to tune, by depth; empty: the head alone
-    score            {mean, stderr}: on the validation samples, in the search
+    score            {mean, stderr}: on the validation samples, in the search; of the first value
+    metrics          with several values only, as all up to `front_of`: [{name, direction}]
+    values           {name: value} of the chosen subset, on the validation samples
+    choose           how it was chosen among the front: best | one_stderr | knee, or names of units
+    front            the Pareto front, the best first value first: [{subset, values, stderrs: {name:
+                     value}, costs, trial (its number), recipe (sampled numbers), chosen}]
+    front_of         how many subsets that keep all constraints were compared
     test             {chosen, linear_probe, full_finetune, lp_ft}, as far as they were asked for:
                      {mean, stderr, seeds, scores: one a seed} on the test split, after retraining;
+                     with several values also `values`: {name: {mean, stderr}} of the metrics;
                      a baseline also `against`: the chosen subset compared with it, pair by pair
                      {difference (positive: chosen is better), stderr, low, high, seeds, samples,
                      verdict: better | worse | within noise | unknown}

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from layersearch.report.comparison import Comparison, compare_summaries
+from layersearch.report.front import front_lines
 from layersearch.report.wording import Scale, count, duration, listed, plural, subset_text, times
 
 BASELINES = {  # name in result.json -> in words
@@ -42,6 +43,8 @@ def summary(result: Mapping[str, Any]) -> RenderableType:
         Text(),
         *(Text(sentence) for sentence in advice(result)),
     ]
+    if front := front_lines(result):
+        parts += [Text(), *front]
     if "chosen" in result.get("test", {}):
         parts += [Text(), _table(result, scale, comparisons)]
         parts += [Text(note, style="dim") for note in comparison_notes(comparisons)]

@@ -88,9 +88,10 @@ def test_what_a_limit_rules_out_is_recorded_and_not_trained(search, log):
     assert ruled_out[0].attributes["infeasible"] == "units 3 > 2"
 
 
-def test_the_linear_probe_is_trained_whatever_the_limits(search, log):
-    run = search(strategy=Every([Subset()]), why_not=lambda subset: "min_units 1")
-    assert run.history.scores[Subset()].score == pytest.approx(0.3)
+def test_the_linear_probe_keeps_to_the_limits_as_all_others_do(search, log):
+    run = search(strategy=Every([Subset()]), why_not=lambda subset: "task_bytes 20 < 50")
+    assert not run.history.scores
+    assert not trained(log)
 
 
 def test_a_subset_that_breaks_a_measured_constraint_is_not_chosen(search):
