@@ -3,6 +3,7 @@
 from layersearch.build.api import profile, search
 from layersearch.build.exporting import export
 from layersearch.build.given import Given
+from layersearch.build.latency_listing import LatencyListing, list_latency
 from layersearch.build.profiling import run_profile
 from layersearch.build.result import Profile, Result
 from layersearch.build.search import run_search
@@ -11,12 +12,14 @@ from layersearch.build.worker import WorkerRun, run_worker
 
 __all__ = [
     "Given",
+    "LatencyListing",
     "Profile",
     "Result",
     "UnitListing",
     "WorkerRun",
     "describe_units",
     "export",
+    "list_latency",
     "profile",
     "run_profile",
     "run_search",

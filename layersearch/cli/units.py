@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -30,18 +31,23 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    add_space_options(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.set_defaults(run=_run)
+
+
+def add_space_options(parser: argparse.ArgumentParser) -> None:
+    """The backbone, and how it is divided into units."""
     parser.add_argument(
         "backbone", metavar="BACKBONE", help="its name, package.module:factory, or a search's YAML"
     )
     parser.add_argument("--granularity", metavar="NAME", help="stage, block or layer")
     parser.add_argument("--kinds", metavar="KIND[,KIND]", help="norm, bias, weight: finer units")
     parser.add_argument("--input-size", metavar="PIXELS", help="side of the square input")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    config = _described(arguments)
+    config = described(arguments)
     from layersearch.build import describe_units
 
     listing = describe_units(config)
@@ -52,8 +58,9 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _described(arguments: argparse.Namespace) -> SearchConfig:
-    overrides = []
+def described(arguments: argparse.Namespace, settings: Sequence[str] = ()) -> SearchConfig:
+    """The description that `add_space_options`, and settings such as 'seed=1', stand for."""
+    overrides = [*settings]
     if arguments.granularity:
         overrides.append(f"space.granularity={json.dumps(arguments.granularity)}")
     if arguments.kinds:

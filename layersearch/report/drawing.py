@@ -80,14 +80,19 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
 
     Raises: LayersearchError: if the suffix is another, or the file cannot be written.
     """
-    path = Path(path)
-    kind = path.suffix.lstrip(".").lower()
-    if kind not in FORMATS:
-        raise LayersearchError(f"{path}: a figure ends in .{', .'.join(FORMATS)} (got {kind!r})")
+    kind = check_kind(path)
     try:
         return write_whole(path, figure_bytes(figure, kind))
     except OSError as error:
         raise LayersearchError(unwritable(path, error)) from error
+
+
+def check_kind(path: str | Path) -> str:
+    """What kind of figure a path's suffix says. Raises: LayersearchError: none of ours."""
+    kind = Path(path).suffix.lstrip(".").lower()
+    if kind not in FORMATS:
+        raise LayersearchError(f"{path}: a figure ends in .{', .'.join(FORMATS)} (got {kind!r})")
+    return kind
 
 
 def short(name: str, longest: int = LONGEST_NAME) -> str:
