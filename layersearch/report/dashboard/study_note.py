@@ -48,7 +48,7 @@ def _facts(evidence: Evidence, trials: Mapping[int, str]) -> list[tuple[str, str
         number = record.number
         where = link(f"trial {number}", trials[number]) if number in trials else f"trial {number}"
         rows += [
-            (which, f"{code(subset_text(record.subset.names if record.subset else ()))}, {where}"),
+            (which, f"{_units(record)}, {where}"),
             (
                 f"validation {escaped(evidence.metric)}",
                 escaped(evidence.shown(record.score, record.stderr)),
@@ -56,7 +56,7 @@ def _facts(evidence: Evidence, trials: Mapping[int, str]) -> list[tuple[str, str
         ]
         first = evidence.scored[0]
         if record.number != first.number and len(evidence.metrics) == 1:
-            shown = f"trial {first.number}, {code(first.subset)}, "
+            shown = f"trial {first.number}, {_units(first)}, "
             shown += escaped(evidence.shown(first.score, first.stderr))
             rows.append(("the highest score", f"{shown}; the search chose by its own rule"))
     rows.append(("is the best trial feasible?", feasibility.of_the_best(evidence)))
@@ -78,6 +78,12 @@ def _chosen(evidence: Evidence) -> TrialRecord | None:
     if evidence.chosen is None or not evidence.scored:
         return None
     return evidence.history.scores.get(evidence.chosen)
+
+
+def _units(record: TrialRecord) -> str:
+    if not record.subset:
+        return "a new head alone (the linear probe)"
+    return code(subset_text(record.subset.names), longest=1_000)
 
 
 def _reasons(evidence: Evidence) -> Sequence[tuple[str, str]]:

@@ -6,7 +6,7 @@ from typing import Any
 from layersearch.report.dashboard import feasibility
 from layersearch.report.dashboard.markdown import code, escaped, link, picture, table
 from layersearch.report.page.evidence import Evidence
-from layersearch.report.wording import Scale, count, duration, subset_text
+from layersearch.report.wording import Scale, count, duration, plural, subset_text
 from layersearch.space.records import TrialRecord, TrialState
 from layersearch.space.subset import Subset
 
@@ -113,6 +113,6 @@ def _costs(record: TrialRecord) -> list[tuple[str, str]]:
     ]
     seconds, epochs = attributes.get("seconds"), attributes.get("epochs")
     if isinstance(seconds, int | float) and isinstance(epochs, int | float):
-        trainings = attributes.get("trainings", 0)
-        rows.append(("took", f"{duration(seconds)}, {epochs} epochs in {trainings} trainings"))
+        spent = f"{plural(epochs, 'epoch')} in {plural(attributes.get('trainings', 0), 'training')}"
+        rows.append(("took", f"{duration(seconds)}, {spent}"))
     return rows
