@@ -152,6 +152,7 @@ def build_components(
         limits=objective.limits,
         floors=objective.floors,
         costs=lambda subset: known_costs(chain, subset, classes, materials),
+        shapes={} if latency is None else {"latency_ms": latency.shape},
     )
     fingerprint["space"] = space.describe()
     return Components(

@@ -15,6 +15,8 @@ import numpy as np
 
 from layersearch.errors import SpaceError
 from layersearch.space.bounds import Bounds
+from layersearch.space.by_first import ByFirst
+from layersearch.space.cost_shape import CostShape
 from layersearch.space.knapsack import Knapsack
 from layersearch.space.limits import PARAMETERS, Limits
 from layersearch.space.names import did_you_mean
@@ -38,6 +40,8 @@ class SearchSpace:
         floors: cost name -> minimum; the same below.
         costs: subset -> {cost name: value}. `trainable_parameters`, the sum of the units' sizes,
             is known without it, and must not fall when a unit is added.
+        shapes: of costs, by name, where they have one: limits on them are counted and drawn under
+            without trying subsets.
 
     Raises:
         SpaceError: unknown units, bounds or limits that leave nothing to search.
@@ -55,6 +59,7 @@ class SearchSpace:
         limits: Mapping[str, float] | None = None,
         floors: Mapping[str, float] | None = None,
         costs: Callable[[Subset], Mapping[str, float]] | None = None,
+        shapes: Mapping[str, CostShape] | None = None,
     ) -> None:
         self.units = tuple(sorted(units, key=lambda unit: unit.depth))
         self.bounds = bounds
@@ -65,6 +70,7 @@ class SearchSpace:
         self._check_bounds()
         self._limits = Limits(self.units, limits or {}, costs, floors=floors)
         self.limits = self._limits.maximum
+        self._shapes = dict(shapes or {})
         self._check_not_empty()
 
     def subset(self, names: Iterable[str], *, where: str = "subset") -> Subset:
@@ -107,12 +113,14 @@ class SearchSpace:
     def count(self, *, at_most: int | None = None) -> int:
         """How many subsets are in the space; counting stops at `at_most`.
 
-        Exact and quick without limits, and with one on trainable parameters; with other limits
-        the subsets are listed to be counted, which takes as long as there are subsets: say
-        `at_most` where there may be many.
+        Exact and quick without limits, and with those on trainable parameters and on costs whose
+        shape is known, unless several bind at once; with other limits the subsets are listed to be
+        counted, which takes as long as there are subsets: say `at_most` where there may be many.
         """
         counted = None
-        if self._runs is None and not self._limits.beyond_budget:
+        if self._by_first is not None:
+            counted = self._by_first.count()
+        elif self._runs is None and not self._limits.beyond_budget:
             counted = self._knapsack.count()
         if counted is None:
             counted = sum(1 for _ in islice(self.enumerate(), at_most))
@@ -166,8 +174,9 @@ class SearchSpace:
             return subset
         if self._runs is not None:
             return self._nearest_run(subset, rng)
-        wanted = [name for name in self.free if name in subset]
-        others = [name for name in self.free if name not in subset]
+        possible = self.free if self._by_first is None else self._by_first.possible
+        wanted = [name for name in possible if name in subset]
+        others = [name for name in possible if name not in subset]
         order = [*_shuffled(wanted, rng), *_shuffled(others, rng)]
         repaired = self._filled(order, wanted=len(wanted))
         return repaired if self.why_not(repaired) is None else self._shrunk(repaired, rng)
@@ -331,6 +340,25 @@ class SearchSpace:
             most=high,
         )
 
+    @cached_property
+    def _by_first(self) -> ByFirst | None:
+        """The choices under limits on costs of a known shape; None: there are other limits."""
+        shaped = [name for name in self.limits if name != PARAMETERS or self._limits.own_count]
+        known = all(name in self._shapes and self._shapes[name].rises for name in shaped)
+        if self._runs is not None or not shaped or not known or self._limits.minimum:
+            return None
+        low, high = self._free_sizes()
+        found = ByFirst(
+            self.free,
+            always=self._always.names,
+            sizes=self._limits.numel,
+            budget=self._limits.budget - self._limits.size(self._always),
+            least=low,
+            most=high,
+            limited=[(self._shapes[name], self.limits[name]) for name in shaped],
+        )
+        return found if found.exact() else None
+
     def _free_sizes(self) -> tuple[int, int]:
         """How many free units a subset has, at least and at most."""
         fixed, most = len(self._always), self.bounds.max_units
@@ -362,6 +390,8 @@ class SearchSpace:
             yield from (self._from_items(items) for items in self._choices(size))
 
     def _choices(self, size: int) -> Iterator[tuple[int, ...]]:
+        if self._by_first is not None:
+            return self._by_first.choices(size)
         if not self._limits.own_count:
             return self._knapsack.choices(size)
         return self._costed_choices(0, size, ())
@@ -381,6 +411,8 @@ class SearchSpace:
     def _draw(self, rng: np.random.Generator) -> Subset:
         if self._runs is not None:
             return self._runs[int(rng.integers(len(self._runs)))]
+        if self._by_first is not None and self._by_first.count():
+            return self._from_items(self._by_first.draw(rng))
         if self._knapsack.count():
             return self._from_items(self._knapsack.draw(rng))
         low, high = self._free_sizes()
