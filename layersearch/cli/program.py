@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from layersearch.cli import export, search, studies, units, worker
+from layersearch.cli import export, latency, search, studies, units, worker
 from layersearch.errors import LayersearchError
 
 DONE, USER_ERROR, INTERRUPTED = 0, 1, 130
@@ -27,6 +27,7 @@ examples:
   layersearch worker my.yaml
   layersearch profile my.yaml
   layersearch units resnet50
+  layersearch latency resnet50 --batch-size 8
   layersearch export digits digits-task.safetensors
 """
 
@@ -38,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after the program's name; None: those of this process.
     """
     parsed = parser().parse_args(arguments)
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)  # where users keep the objects that they name; hides no package
     try:
         code: int = parsed.run(parsed)
         sys.stdout.flush()
@@ -69,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     program.set_defaults(resumes=False)
     program.add_argument("--version", action="version", version=f"layersearch {_version()}")
     commands = program.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (search, worker, units, studies, export):
+    for module in (search, worker, units, latency, studies, export):
         module.add_commands(commands)
     for command in commands.choices.values():
         command.add_argument(
