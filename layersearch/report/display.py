@@ -51,8 +51,7 @@ def plot(
         name = next((known for known in first if known in pictures), next(iter(pictures)))
     if name not in pictures:
         raise LayersearchError(
-            f"plot: {name!r} is no figure of this study; it has {', '.join(pictures)}; "
-            f"{did_you_mean(name, pictures)}"
+            f"plot: {name!r} is no figure of this study; {did_you_mean(name, pictures)}"
         )
     with mpl.rc_context(SETTINGS):
         return pictures[name].draw(width)

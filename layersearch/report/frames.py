@@ -29,7 +29,7 @@ def frame(what: str, evidence: Evidence) -> "pd.DataFrame":
     """
     if what not in FRAMES:
         raise LayersearchError(
-            f"to_frame: {what!r} is none of {', '.join(FRAMES)}; {did_you_mean(what, FRAMES)}"
+            f"to_frame: there is no table {what!r}; {did_you_mean(what, FRAMES)}"
         )
     try:
         import pandas as pd

@@ -64,7 +64,7 @@ def test_profile_rounds_and_tests_are_tables_too(result):
     assert result.to_frame("rounds").loc[0, "subset"] == "{layer2}"
     assert set(result.to_frame("tests")["what"]) == {"chosen", "linear_probe", "full_finetune"}
     assert result.to_frame("front").empty
-    with pytest.raises(LayersearchError, match="'trial' is none of trials, profile"):
+    with pytest.raises(LayersearchError, match="no table 'trial'; did you mean 'trials'"):
         result.to_frame("trial")
 
 
