@@ -30,6 +30,10 @@ class Watch:
         """To hand on: one that raises is dropped for all the rest of the run."""
         return (self._audience,)
 
+    def join(self, observers: Sequence[Observer]) -> None:
+        """Has more of them watch, from now on."""
+        self._audience.join(observers)
+
     def over(self, ended: Ended) -> None:
         """Tells how it ended, the first time."""
         if not self._over:

@@ -5,8 +5,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from layersearch.cli.profile import print_profile
+from layersearch.cli.progress import add_progress, is_json, make_progress
 from layersearch.cli.settings import add_settings
-from layersearch.config import SearchConfig, load_config
+from layersearch.config import load_config
 
 if TYPE_CHECKING:  # it needs torch, which `--help` can do without
     from layersearch.build import Result
@@ -69,38 +70,32 @@ def _command(
         allow_abbrev=False,
     )
     parser.add_argument("config", metavar="YAML", help="the file that describes the search")
-    parser.add_argument("--quiet", action="store_true", help="no trial by trial progress")
+    add_progress(parser)
     return parser
 
 
 def _search(arguments: argparse.Namespace) -> int:
-    config = _read(arguments, arguments.overrides)
+    config = load_config(arguments.config, arguments.overrides)
     from layersearch.build import run_search
-    from layersearch.execution import SearchProgress
 
-    with SearchProgress(quiet=arguments.quiet) as progress:
+    with make_progress(arguments, config) as progress:
         result = run_search(config, observers=[progress])
-    return _stopped(result) if result.interrupted else _show(result)
+    if result.interrupted:
+        return _stopped(result)
+    return DONE if is_json(arguments) else _show(result)
 
 
 def _profile(arguments: argparse.Namespace) -> int:
-    config = _read(arguments, ['strategy.name="profile"', *arguments.overrides])
+    config = load_config(arguments.config, ['strategy.name="profile"', *arguments.overrides])
     from layersearch.build import run_profile
-    from layersearch.execution import SearchProgress
 
-    with SearchProgress(quiet=arguments.quiet) as progress:
+    with make_progress(arguments, config) as progress:
         result = run_profile(config, observers=[progress])
     if result.interrupted:
         return _stopped(result)
-    print_profile(result.values, result.folder)
+    if not is_json(arguments):
+        print_profile(result.values, result.folder)
     return DONE
-
-
-def _read(arguments: argparse.Namespace, overrides: list[str]) -> SearchConfig:
-    config = load_config(arguments.config, overrides)
-    for note in config.notes:
-        print(f"layersearch: {note}", file=sys.stderr)
-    return config
 
 
 def _stopped(result: "Result") -> int:

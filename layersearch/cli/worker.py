@@ -2,9 +2,9 @@
 
 import argparse
 import math
-import sys
 from typing import TYPE_CHECKING
 
+from layersearch.cli.progress import add_progress, is_json, make_progress
 from layersearch.cli.settings import add_settings
 from layersearch.config import load_config
 from layersearch.config.values import read_amounts
@@ -41,7 +41,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         allow_abbrev=False,
     )
     parser.add_argument("config", metavar="YAML", help="the file that describes the search")
-    parser.add_argument("--quiet", action="store_true", help="no trial by trial progress")
+    add_progress(parser)
     parser.add_argument(
         "--wait",
         metavar="TIME",
@@ -65,14 +65,13 @@ def _seconds(text: str) -> float:
 
 def _worker(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config, arguments.overrides)
-    for note in config.notes:
-        print(f"layersearch: {note}", file=sys.stderr)
     from layersearch.build import run_worker
-    from layersearch.execution import Ending, SearchProgress
+    from layersearch.execution import Ending
 
-    with SearchProgress(quiet=arguments.quiet) as progress:
+    with make_progress(arguments, config) as progress:
         ended = run_worker(config, wait=arguments.wait, observers=[progress])
-    print(_line(ended, why=_why(ended, interrupted=ended.ending is Ending.INTERRUPTED)))
+    if not is_json(arguments):
+        print(_line(ended, why=_why(ended, interrupted=ended.ending is Ending.INTERRUPTED)))
     return INTERRUPTED if ended.ending is Ending.INTERRUPTED else DONE
 
 

@@ -2,11 +2,13 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from layersearch.execution.standing import Beginning, Ended, RetrainingNow, Status
 from layersearch.space.records import TrialRecord
 from layersearch.space.trial import Proposal, Report
+from layersearch.study.storages import masked
 
 __all__ = ["Beginning", "Ended", "Observer", "Observers", "RetrainingNow", "Status"]
 
@@ -56,10 +58,14 @@ class Observer(Protocol):
 
 
 class Observers:
-    """Hands every call to several observers; is one itself."""
+    """Hands every call to several observers; is one itself. What it hands on holds no password."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = list(observers)
+
+    def join(self, observers: Sequence[Observer]) -> None:
+        """Has more of them told, from now on."""
+        self._observers.extend(observers)
 
     def began(self, beginning: Beginning) -> None:
         """See Observer."""
@@ -67,7 +73,7 @@ class Observers:
 
     def phase(self, text: str) -> None:
         """See Observer."""
-        self._each("phase", text)
+        self._each("phase", _masked(text))
 
     def started(self, proposal: Proposal) -> None:
         """See Observer."""
@@ -83,11 +89,11 @@ class Observers:
 
     def pruned(self, proposal: Proposal, reason: str) -> None:
         """See Observer."""
-        self._each("pruned", proposal, reason)
+        self._each("pruned", proposal, _masked(reason))
 
     def failed(self, proposal: Proposal, reason: str, *, interrupted: bool) -> None:
         """See Observer."""
-        self._each("failed", proposal, reason, interrupted=interrupted)
+        self._each("failed", proposal, _masked(reason), interrupted=interrupted)
 
     def status(self, status: Status) -> None:
         """See Observer."""
@@ -95,7 +101,7 @@ class Observers:
 
     def message(self, text: str) -> None:
         """See Observer."""
-        self._each("message", text)
+        self._each("message", _masked(text))
 
     def retraining(self, now: RetrainingNow) -> None:
         """See Observer."""
@@ -103,7 +109,7 @@ class Observers:
 
     def ended(self, ended: Ended) -> None:
         """See Observer."""
-        self._each("ended", ended)
+        self._each("ended", replace(ended, reason=_masked(ended.reason)))
 
     def _each(self, name: str, *args: Any, **kwargs: Any) -> None:
         for observer in list(self._observers):
@@ -117,3 +123,8 @@ class Observers:
                     f"{type(observer).__name__} raised {error!r} and is not called any more",
                     stacklevel=3,
                 )
+
+
+def _masked(text: str) -> str:
+    """A text without the passwords of addresses in it: errors of libraries may name them."""
+    return "\n".join(masked(line) if "://" in line else line for line in text.split("\n"))

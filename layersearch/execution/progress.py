@@ -1,53 +1,69 @@
-"""Shows a search on the terminal: what is done, the best so far, what runs, how long it will take.
+"""Shows a search while it runs: an Observer that draws, prints lines, or writes JSON lines.
 
 On a terminal: a block of lines that is redrawn. Elsewhere (a log file, a pipe): a line a trial.
 """
 
+import sys
+import threading
 import time
-from collections import deque
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self, TextIO
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.text import Text
+from rich.console import Console
 
-from layersearch.execution.observer import Beginning, Ended, RetrainingNow, Status
+from layersearch.execution.standing import Beginning, Ended, RetrainingNow, Status
+from layersearch.execution.watching import JsonLines, Picture, PlainLines, Terminal
+from layersearch.execution.watching.plain_lines import HEARTBEAT, about
+from layersearch.execution.watching.wording import finished, first_line
 from layersearch.space.records import TrialRecord
 from layersearch.space.trial import Proposal, Report
 
-_WINDOW = 60.0  # seconds over which epochs per second are averaged
+Mode = Literal["auto", "plain", "json", "quiet"]
 
 
 class SearchProgress:
-    """An Observer for the terminal; a context manager.
+    """An Observer for people and logs; a context manager.
 
     Args:
         console: where to write; None: standard error.
-        quiet: whether only messages are shown.
+        quiet: whether only messages are shown; the same as mode 'quiet'.
+        mode: 'auto': a live view on a terminal, lines elsewhere; 'plain': lines; 'json': JSON lines
+            on `stream`; 'quiet': messages only.
+        stream: for JSON lines; None: standard output.
+        heartbeat: seconds without a line until there is one, where lines are printed.
+        clock: seconds that only go up.
     """
 
-    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
-        self._console = console or Console(stderr=True)
-        self._quiet = quiet
-        self._live: Live | None = None
-        self._status: Status | None = None
-        self._running: dict[int, tuple[Proposal, Report | None]] = {}
-        self._epochs: deque[float] = deque()  # when they ended
-        self._begun = time.monotonic()
-        self._trained = 0
-        self._trained_seconds = 0.0
-        self._done = 0
+    def __init__(
+        self,
+        console: Console | None = None,
+        *,
+        quiet: bool = False,
+        mode: Mode = "auto",
+        stream: TextIO | None = None,
+        heartbeat: float = HEARTBEAT,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._console = console or Console(stderr=True, highlight=False)
+        self._quiet = quiet or mode == "quiet"
+        self._lock = threading.RLock()
+        self.picture = Picture(clock)
+        self._json: JsonLines | None = None
+        self._terminal: Terminal | None = None
+        self._lines: PlainLines | None = None
+        if mode == "json":
+            self._json = JsonLines(stream or sys.stdout, self.picture)
+        elif mode == "auto" and not self._quiet and _can_redraw(self._console):
+            self._terminal = Terminal(self._console, self.picture, self._lock)
+        else:
+            self._lines = PlainLines(self._console, self.picture, self._lock, heartbeat=heartbeat)
 
     def __enter__(self) -> Self:
-        if not self._quiet and self._console.is_terminal:
-            self._live = Live(
-                get_renderable=self.render,
-                console=self._console,
-                refresh_per_second=4,
-                transient=True,
-            )
-            self._live.start()
+        if self._terminal is not None:
+            self._terminal.start()
+        elif self._lines is not None and not self._quiet:
+            self._lines.start()
         return self
 
     def __exit__(
@@ -56,134 +72,114 @@ class SearchProgress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        if self._terminal is not None:
+            self._terminal.stop()
+        if self._lines is not None:
+            self._lines.stop()
 
     # --- Observer ---------------------------------------------------------------------------------
 
     def began(self, beginning: Beginning) -> None:
         """See Observer."""
+        with self._lock:
+            self.picture.began(beginning)
+            if self._json is not None:
+                self._json.began(beginning)
+            elif not self._quiet:
+                self._print(about(beginning))
 
     def phase(self, text: str) -> None:
         """See Observer."""
-
-    def retraining(self, now: RetrainingNow) -> None:
-        """See Observer."""
-
-    def ended(self, ended: Ended) -> None:
-        """See Observer."""
+        with self._lock:
+            self.picture.phase(text)
+            if self._json is not None:
+                self._json.phase(text)
+        self._draw()
 
     def started(self, proposal: Proposal) -> None:
         """See Observer."""
-        self._running[proposal.number] = (proposal, None)
+        with self._lock:
+            self.picture.started(proposal)
+            if self._json is not None:
+                self._json.started(proposal)
 
     def reported(self, proposal: Proposal, report: Report) -> None:
         """See Observer."""
-        now = time.monotonic()
-        self._running[proposal.number] = (proposal, report)
-        if report.replayed:
-            return
-        self._epochs.append(now)
-        while self._epochs and now - self._epochs[0] > _WINDOW:
-            self._epochs.popleft()
+        with self._lock:
+            self.picture.reported(proposal, report)
+            if self._json is not None:
+                self._json.reported(proposal, report)
 
     def finished(self, proposal: Proposal, record: TrialRecord, value: float) -> None:
         """See Observer."""
-        stderr = f" ± {record.stderr:.4f}" if record.stderr is not None else ""
-        memo = record.attributes.get("memo_of")
-        known = "" if memo is None else f", known from trial {memo}"
-        if memo is None:
-            self._trained += 1
-            self._trained_seconds += record.attributes.get("seconds", 0.0)
-        self._end(proposal, f"{value:.4f}{stderr}{known}")
+        with self._lock:
+            self.picture.finished(proposal, record, value)
+            if self._json is not None:
+                self._json.finished(proposal, record, value)
+            self._end(proposal, finished(record, value))
 
     def pruned(self, proposal: Proposal, reason: str) -> None:
         """See Observer."""
-        self._end(proposal, reason)
+        with self._lock:
+            self.picture.pruned(proposal, reason)
+            if self._json is not None:
+                self._json.pruned(proposal, reason)
+            self._end(proposal, reason)
 
     def failed(self, proposal: Proposal, reason: str, *, interrupted: bool) -> None:
         """See Observer."""
-        first = (reason.splitlines() or [""])[0]
-        self._end(proposal, first if interrupted else f"failed: {first}")
+        with self._lock:
+            self.picture.failed(proposal, reason, interrupted=interrupted)
+            if self._json is not None:
+                self._json.failed(proposal, reason, interrupted=interrupted)
+            first = first_line(reason)
+            self._end(proposal, first if interrupted else f"failed: {first}")
 
     def status(self, status: Status) -> None:
         """See Observer."""
-        self._status = status
+        with self._lock:
+            self.picture.told(status)
+            if self._json is not None:
+                self._json.status(status)
 
     def message(self, text: str) -> None:
         """See Observer."""
-        self._console.print(Text(text))
+        with self._lock:
+            if self._json is not None:
+                self._json.message(text)
+            else:
+                self._print(text)
 
-    # --- What it looks like -----------------------------------------------------------------------
+    def retraining(self, now: RetrainingNow) -> None:
+        """See Observer."""
+        with self._lock:
+            self.picture.retrains(now)
+            if self._json is not None:
+                self._json.retraining(now)
 
-    def render(self) -> RenderableType:
-        """The block of lines on a terminal."""
-        lines = [Text(self.summary())]
-        if self._status is not None and self._status.best is not None:
-            score = self._status.best_score
-            lines.append(Text(f"best so far  {self._status.best}  {score:.4f}", style="bold"))
-        for proposal, report in list(self._running.values()):
-            lines.append(Text(f"  trial {proposal.number}  {proposal.subset}  {_epochs(report)}"))
-        return Group(*lines)
-
-    def summary(self) -> str:
-        """One line: trials done and running, epochs per second, time left."""
-        parts = []
-        if self._status is not None and self._status.phase:
-            parts.append(self._status.phase)
-        parts.append(f"{self._done} trials done")
-        if self._running:
-            parts.append(f"{len(self._running)} running")
-        if self._status is not None and self._status.remaining is not None:
-            parts.append(f"{self._status.remaining} to begin")
-        rate = self.epochs_per_second()
-        if rate:
-            parts.append(f"{rate:.1f} epochs/s")
-        left = self.seconds_left()
-        if left is not None:
-            parts.append(f"about {_duration(left)} left")
-        parts.append(_duration(time.monotonic() - self._begun))
-        return " · ".join(parts)
-
-    def epochs_per_second(self) -> float:
-        """Over the last minute, by all workers."""
-        if not self._epochs:
-            return 0.0
-        now = time.monotonic()
-        recent = sum(now - when <= _WINDOW for when in list(self._epochs))
-        return recent / max(1e-3, min(_WINDOW, now - self._begun))
-
-    def seconds_left(self) -> float | None:
-        """Until what can be foreseen is trained; None where it cannot be."""
-        status = self._status
-        if status is None or status.remaining is None or not self._trained:
-            return None
-        each = self._trained_seconds / self._trained
-        # Those that run are on average half done.
-        return (status.remaining + len(self._running) / 2) * each / max(1, status.workers)
+    def ended(self, ended: Ended) -> None:
+        """See Observer."""
+        with self._lock:
+            if self._json is not None:
+                self._json.ended(ended)
 
     def _end(self, proposal: Proposal, what: str) -> None:
-        self._done += 1
-        self._running.pop(proposal.number, None)
-        if self._quiet:
-            return
-        line = f"trial {proposal.number}  {proposal.subset}  {what}"
-        if self._live is None:
-            line = f"{line}  ({self.summary()})"
-        self._console.print(Text(line), soft_wrap=True)
+        text = f"trial {proposal.number}  {proposal.subset}  {what}"
+        if self._terminal is not None:
+            self._terminal.line(text)
+        elif self._lines is not None and not self._quiet:
+            self._lines.ended_trial(text)
+
+    def _print(self, text: str) -> None:
+        if self._terminal is not None:
+            self._terminal.line(text)
+        elif self._lines is not None:
+            self._lines.line(text)
+
+    def _draw(self) -> None:
+        if self._terminal is not None:
+            self._terminal.draw()
 
 
-def _epochs(report: Report | None) -> str:
-    if report is None:
-        return "begins"
-    of = f"/{report.epochs_total}" if report.epochs_total else ""
-    return f"epoch {report.epochs_done}{of}  fold {report.fold}  {report.score:.4f}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+def _can_redraw(console: Console) -> bool:
+    return console.is_terminal and not console.is_dumb_terminal and not console.is_jupyter

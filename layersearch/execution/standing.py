@@ -66,11 +66,12 @@ class Status:
     workers: int  # of this process
     phase: str = ""  # of the strategy, in words
     remaining: int | None = None  # trials still to begin, in what `covers` says; None: not known
-    covers: Literal["search", "round"] = "search"
+    covers: Literal["search", "phase"] = "search"
     best: Subset | None = None  # of the best score
     best_score: float | None = None
     best_stderr: float | None = None
     best_trial: int | None = None
+    front: int | None = None  # of several values: subsets that no other beats in every value
     answer: Subset | None = None  # what the strategy would choose now
     round: int | None = None  # from 1; None: the strategy has no rounds
     candidates: int = 0  # of the round, or of a strategy with a list; 0: not known

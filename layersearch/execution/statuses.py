@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from layersearch.execution.budgets import Budgets, Spending
 from layersearch.execution.desk import Desk
@@ -30,6 +30,7 @@ class _Tally:
     interrupted: int = 0
     last_pruned: str = ""
     last_failed: str = ""
+    front: list[tuple[float, ...]] = field(default_factory=list)
 
 
 class Statuses:
@@ -89,11 +90,12 @@ class Statuses:
             workers=sum(worker.doing != "waits" for worker in crew),
             phase=progress.phase if progress else "",
             remaining=remaining,
-            covers="round" if covers == "round" else "search",
+            covers="phase" if covers == "phase" else "search",
             best=best.subset if best else None,
             best_score=-score if minimised and score is not None else score,
             best_stderr=best.stderr if best else None,
             best_trial=best.number if best else None,
+            front=len(tally.front) or None,
             answer=progress.best if progress else None,
             round=progress.round if progress else None,
             candidates=progress.candidates if progress else 0,
@@ -110,12 +112,19 @@ class Statuses:
 
     def _remaining(self, history: History, progress: Progress | None) -> tuple[int | None, str]:
         """How many trials are still to begin as far as can be foreseen, and until when."""
+        budgets, used = self._budgets, self._spending.of(history)
         left: list[tuple[int, str]] = []
-        if self._budgets.trials is not None:
-            left.append((self._budgets.trials - self._spending.of(history).trials, "search"))
+        if budgets.trials is not None:
+            left.append((budgets.trials - used.trials, "search"))
+        for limit, so_far, each in (
+            (budgets.trainings, used.trainings, budgets.trainings_per_trial),
+            (budgets.epochs, used.epochs, budgets.epochs_per_trial),
+        ):
+            if limit is not None and each:
+                left.append(((limit - so_far) // each, "search"))
         if progress is not None and progress.candidates:
             open_ones = progress.candidates - progress.candidates_done - len(history.active)
-            left.append((open_ones, "search" if progress.round is None else "round"))
+            left.append((open_ones, "search" if progress.whole else "phase"))
         if not left:
             return None, "search"
         fewest, covers = min(left)
@@ -160,6 +169,7 @@ def _add(tally: _Tally, record: TrialRecord) -> None:
     first = (reason.splitlines() or [""])[0]
     if record.state is TrialState.COMPLETE:
         tally.scored += 1
+        _join_front(tally.front, record.values)
     elif record.state is TrialState.PRUNED:
         tally.pruned += 1
         tally.last_pruned = what + first
@@ -168,3 +178,15 @@ def _add(tally: _Tally, record: TrialRecord) -> None:
     else:
         tally.failed += 1
         tally.last_failed = what + first
+
+
+def _join_front(front: list[tuple[float, ...]], values: tuple[float, ...]) -> None:
+    """Puts in what no other beats, and takes out what it beats; higher is better."""
+    if len(values) < 2 or any(_beats(other, values) or other == values for other in front):
+        return
+    front[:] = [other for other in front if not _beats(values, other)]
+    front.append(values)
+
+
+def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one != other and all(a >= b for a, b in zip(one, other, strict=True))

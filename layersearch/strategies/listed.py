@@ -81,6 +81,7 @@ class Listed:
             candidates_done=sum(1 for subset in ledger.settled_subsets() if self._listed(subset)),
             best=best,
             best_score=shown_score(best, ledger),
+            whole=True,
         )
 
     def _best(self, ledger: Ledger) -> Subset | None:

@@ -43,6 +43,7 @@ class Progress:
     best: Subset | None = None  # of the whole search, as `answer` gives it
     best_score: float | None = None
     round: int | None = None  # from 1
+    whole: bool = False  # whether this phase is the whole search, and nothing comes after it
 
 
 @runtime_checkable

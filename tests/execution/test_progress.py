@@ -1,9 +1,11 @@
 import io
+import json
+import threading
 
 import pytest
 from rich.console import Console
 
-from layersearch.execution import SearchProgress, Status
+from layersearch.execution import SearchProgress
 from layersearch.space import Subset, TrialRecord, TrialState
 from layersearch.space.trial import Proposal, Report
 from tests.execution.doubles import Every
@@ -26,9 +28,9 @@ def said():
     return io.StringIO()
 
 
-def progress(said, *, terminal=False, quiet=False):
+def progress(said, *, terminal=False, **options):
     console = Console(file=said, force_terminal=terminal, width=200, color_system=None)
-    return SearchProgress(console, quiet=quiet)
+    return SearchProgress(console, **options)
 
 
 def test_where_there_is_no_terminal_each_trial_is_a_plain_line(said):
@@ -38,44 +40,11 @@ def test_where_there_is_no_terminal_each_trial_is_a_plain_line(said):
         shown.finished(PROPOSAL, RECORD, 0.25)
     assert "\x1b" not in said.getvalue()
     line = said.getvalue()
-    assert line.startswith("trial 3  {layer1.0, [red]odd}  0.2500 ± 0.0125  (1 trials done")
+    assert line.startswith("trial 3  {layer1.0, [red]odd}  0.2500 ± 0.0125  (1 trial done")
     assert line.count("\n") == 1
 
 
-def test_a_block_shows_the_best_and_what_runs(said):
-    shown = progress(said, terminal=True)
-    shown.started(PROPOSAL)
-    shown.reported(PROPOSAL, REPORT)
-    shown.status(
-        Status(
-            done=2,
-            running=1,
-            workers=2,
-            phase="round 2",
-            remaining=6,
-            best=Subset(["layer3.1"]),
-            best_score=0.9125,
-        )
-    )
-    console = Console(file=said, width=200)
-    console.print(shown.render())
-    text = said.getvalue()
-    assert "round 2 · 0 trials done · 1 running · 6 to begin" in text
-    assert "best so far  {layer3.1}  0.9125" in text
-    assert "trial 3  {layer1.0, [red]odd}  epoch 8/25  fold 1  0.8750" in text
-
-
-def test_time_left_follows_from_trained_trials_and_workers(said):
-    shown = progress(said, quiet=True)
-    shown.status(Status(done=0, running=0, workers=2, remaining=6))
-    assert shown.seconds_left() is None
-    shown.started(PROPOSAL)
-    shown.finished(PROPOSAL, RECORD, 0.25)
-    assert shown.seconds_left() == pytest.approx(6 * 30 / 2)
-    assert "about 90 s left" in shown.summary()
-
-
-def test_known_scores_say_where_they_come_from_and_cost_no_time(said):
+def test_known_scores_say_where_they_come_from(said):
     memo = TrialRecord(
         number=4,
         subset=PROPOSAL.subset,
@@ -86,7 +55,6 @@ def test_known_scores_say_where_they_come_from_and_cost_no_time(said):
     shown = progress(said)
     shown.finished(PROPOSAL, memo, 0.5)
     assert "0.5000, known from trial 1" in said.getvalue()
-    assert shown.seconds_left() is None
 
 
 def test_failures_show_their_first_line(said):
@@ -100,12 +68,37 @@ def test_failures_show_their_first_line(said):
     assert "  pruned after epoch 1 of fold 0  (" in third
 
 
-def test_quiet_shows_messages_only(said):
-    with progress(said, terminal=True, quiet=True) as shown:
+@pytest.mark.parametrize("options", [{"quiet": True}, {"mode": "quiet"}])
+def test_quiet_shows_messages_only(said, options):
+    with progress(said, terminal=True, **options) as shown:
         shown.started(PROPOSAL)
         shown.finished(PROPOSAL, RECORD, 0.25)
+        shown.phase("searching")
         shown.message("press Ctrl-C again [to stop]")
     assert said.getvalue() == "press Ctrl-C again [to stop]\n"
+
+
+def test_plain_lines_can_be_asked_for_on_a_terminal(said):
+    with progress(said, terminal=True, mode="plain") as shown:
+        shown.started(PROPOSAL)
+        shown.finished(PROPOSAL, RECORD, 0.25)
+    assert "\x1b" not in said.getvalue()
+    assert "trial 3" in said.getvalue()
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(said, monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    with progress(said, terminal=True) as shown:
+        shown.finished(PROPOSAL, RECORD, 0.25)
+    assert "\x1b" not in said.getvalue()
+
+
+def test_no_thread_is_left(said):
+    before = threading.active_count()
+    for terminal in (True, False):
+        with progress(said, terminal=terminal):
+            pass
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -114,3 +107,18 @@ def test_a_search_can_be_watched(search, said, terminal):
         search(strategy=Every(ALL[:3]), observers=[shown])
     for subset in ALL[:3]:
         assert str(subset) in said.getvalue()
+
+
+@pytest.mark.parametrize("in_process", [True, False])
+def test_a_search_can_be_followed_by_a_program(search, in_process):
+    stream = io.StringIO()
+    with SearchProgress(mode="json", stream=stream) as shown:
+        search(strategy=Every(ALL[:3]), observers=[shown], in_process=in_process)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    events = [line["event"] for line in lines]
+    assert events.count("started") == events.count("finished") == 3
+    assert events.count("reported") == 9
+    last = [line for line in lines if line["event"] == "status"][-1]
+    assert (last["done"], last["scored"], last["running"]) == (3, 3, 0)
+    assert [worker["doing"] for worker in last["crew"]] == ["idle"]
+    assert last["best_score"] == max(line["value"] for line in lines if line["event"] == "finished")
