@@ -50,6 +50,7 @@ from layersearch.subtuning import (
     known_costs,
     require_cut,
 )
+from layersearch.subtuning.footprint import memory_shape
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,6 +121,14 @@ def build_components(
     )
     if latency is not None:
         fingerprint["latency"] = conditions(config)
+    memory = memory_shape(
+        chain,
+        recipe,
+        classes=classes,
+        # What auto means differs from machine to machine; a limit must not.
+        precision=recipe.precision if recipe.precision != "auto" else "fp32",
+        batch_size=_largest(config.recipe.batch_size),
+    )
     materials = Materials(
         backbone=backbone,
         units=units,
@@ -137,6 +146,7 @@ def build_components(
         cache_directory=Path(cache.directory) if cache.directory else folder / "features",
         chain=chain,
         latency=latency,
+        memory=memory,
         cache_key=_key([fingerprint["backbone"], data.train.digest, _plain(augmentation), units,
                         config.seed]),
     )  # fmt: skip
@@ -152,7 +162,8 @@ def build_components(
         limits=objective.limits,
         floors=objective.floors,
         costs=lambda subset: known_costs(chain, subset, classes, materials),
-        shapes={} if latency is None else {"latency_ms": latency.shape},
+        shapes={"training_memory_bytes": memory}
+        | ({} if latency is None else {"latency_ms": latency.shape}),
     )
     fingerprint["space"] = space.describe()
     return Components(
@@ -200,6 +211,11 @@ def build_recipe(config: SearchConfig) -> Recipe:
         values = searched.model_dump()
         plain[name] = values["choices"][0] if "choices" in values else values["low"]
     return Recipe(**plain, head=HeadRecipe(depth=section.head.depth, start=section.head.start))
+
+
+def _largest(number: Any) -> int:
+    """A number of the recipe, or the largest that it may be where it is searched."""
+    return int(max(getattr(number, "choices", [getattr(number, "high", number)])))
 
 
 def build_augmentation(config: SearchConfig) -> Augmentation:

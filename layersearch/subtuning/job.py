@@ -18,6 +18,7 @@ from layersearch.errors import TrialOutOfMemory
 from layersearch.objectives import Objective, Outcome, subset_costs
 from layersearch.objectives.latency import LatencyTable
 from layersearch.space import Subset
+from layersearch.space.cost_shape import CostShape
 from layersearch.space.trial import (
     Proposal,
     Reporter,
@@ -51,6 +52,7 @@ class Materials:
     cache_key: str = ""  # changes whenever features would
     chain: Chain | None = field(default=None, repr=False)  # cut already; stays in this process
     latency: LatencyTable | None = field(default=None, repr=False)  # of serving, where it is known
+    memory: CostShape | None = field(default=None, repr=False)  # of training; see footprint.py
 
     def __getstate__(self) -> dict[str, Any]:
         # Another process cuts the backbone on its own device; the stages are large to send.
@@ -246,6 +248,8 @@ def known_costs(
     )
     if materials.latency is not None:
         costs["latency_ms"] = materials.latency.predict(subset)
+    if materials.memory is not None:
+        costs["training_memory_bytes"] = materials.memory(subset)
     return costs
 
 
