@@ -50,6 +50,7 @@ COLUMNS = {
     "peak, MB": ".0f",
 }
 FORKS = ("early", "middle", "late", "head")
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 RUN_SEPARATELY = 2  # own networks that are really run; more are multiplied
 
 
@@ -88,22 +89,24 @@ def subset_at(chain: Chain, fork: str) -> Subset:
     return Subset([{"early": blocks[0], "middle": blocks[len(blocks) // 2]}.get(fork, blocks[-1])])
 
 
-def timed(run: Callable[[], object], device: torch.device) -> float:
+def timed(
+    run: Callable[[], object], device: torch.device, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """Seconds of one call, to the end of what it started on the device."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    began = time.perf_counter()
+    began = clock()
     run()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - began
+    return clock() - began
 
 
-def copy_speed(device: torch.device) -> float:
+def copy_speed(device: torch.device, clock: Callable[[], float]) -> float:
     """Bytes a second that a copy reads: the best of some."""
     source = torch.ones(64 * 2**20, device=device)
     target = torch.empty_like(source)
-    best = min(timed(lambda: target.copy_(source), device) for _ in range(5))
+    best = min(timed(lambda: target.copy_(source), device, clock) for _ in range(20))
     return source.nbytes / best
 
 
@@ -136,7 +139,14 @@ def peak(run: Callable[[], object], device: torch.device) -> float | None:
     return (torch.cuda.max_memory_allocated(device) - before) / 1e6
 
 
-def measure(case: Case, *, device: torch.device, rounds: int, speed: float) -> dict[str, object]:
+def measure(
+    case: Case,
+    *,
+    device: torch.device,
+    rounds: int,
+    speed: float,
+    clock: Callable[[], float],
+) -> dict[str, object]:
     """One row of the table."""
     chain, original = case.chain, case.chain.network
     subset = subset_at(chain, case.fork)
@@ -159,7 +169,7 @@ def measure(case: Case, *, device: torch.device, rounds: int, speed: float) -> d
         for number in range(rounds):
             order = list(ways)[number % 3 :] + list(ways)[: number % 3]
             for way in order:
-                times[way].append(timed(ways[way], device))
+                times[way].append(timed(ways[way], device, clock))
         used = peak(ways["forked"], device)
     per_task = len(alone) / case.tasks
     separate = [o + a / per_task for o, a in zip(times["original"], times["alone"], strict=True)]
@@ -229,6 +239,12 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=None, help="of which medians are taken")
     parser.add_argument("--input-size", type=int, default=None, help="pixels; default: the model's")
     parser.add_argument("--threads", type=int, default=None, help="of the CPU; default: PyTorch's")
+    parser.add_argument(
+        "--clock",
+        choices=CLOCKS,
+        default="wall",
+        help="'cpu': processor time of all threads, for a machine that others use too",
+    )
     arguments = parser.parse_args()
     quick = arguments.quick
     arguments.batch_sizes = arguments.batch_sizes or ([1, 4] if quick else [1, 32])
@@ -240,21 +256,29 @@ def parsed() -> argparse.Namespace:
 def main() -> None:
     """Prints the table row by row, as Markdown."""
     arguments = parsed()
+    if arguments.clock == "cpu" and arguments.device != "cpu":
+        raise SystemExit("--clock cpu: sees no GPU's work; give --device cpu")
     device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    speed = copy_speed(device)
+    speed = copy_speed(device, CLOCKS[arguments.clock])
     name = platform.processor() or platform.machine()
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     print(
         f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}, float32, "
-        f"{arguments.rounds} rounds; copies read {speed / 1e9:.1f} GB/s\n"
+        f"{arguments.rounds} rounds, {arguments.clock} time; copies read {speed / 1e9:.1f} GB/s\n"
     )
     print("| " + " | ".join(COLUMNS) + " |")
     print("|" + " --- |" * len(COLUMNS), flush=True)
     for case in cases(arguments, device):
-        row = measure(case, device=device, rounds=arguments.rounds, speed=speed)
+        row = measure(
+            case,
+            device=device,
+            rounds=arguments.rounds,
+            speed=speed,
+            clock=CLOCKS[arguments.clock],
+        )
         cells = ["" if row[c] is None else format(row[c], form) for c, form in COLUMNS.items()]
         print("| " + " | ".join(cells) + " |", flush=True)
 

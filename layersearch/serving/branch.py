@@ -65,6 +65,7 @@ class BranchNetwork(nn.Module):
     Attributes:
         fork: the first stage that the branch runs for itself; the head's if nothing is tuned.
         own: the stages of its own, by their place in the chain; the last stage is always one.
+        tuned_names: what is tuned in each of them.
         siamese: whether the last stage wants the original's features before the branch's.
 
     Raises: TaskError: if a tuned tensor does not fit the chain's network.
@@ -83,6 +84,7 @@ class BranchNetwork(nn.Module):
         head = branch.head.to(_device(chain.network)).requires_grad_(False)
         last = len(chain.stages) - 1
         self.own: dict[int, nn.Module] = {}
+        self.tuned_names: dict[int, frozenset[str]] = {}
         for index, stage in enumerate(chain.stages):
             statistics = [name for name, _ in stage.named_buffers() if name in buffers]
             if (
@@ -95,6 +97,8 @@ class BranchNetwork(nn.Module):
             own = clone_stage(stage, parameters, buffers=statistics, modules=modules)
             _load(own, buffers, statistics)
             self.own[index] = own.eval()
+            names = parameters.keys() & set(parameter_names(stage))
+            self.tuned_names[index] = frozenset(names | set(statistics))
         self.fork = min(self.own)
         self.stages = nn.ModuleList(self.own.values())
         self.tuned_bytes = _bytes([*parameters.values(), *buffers.values(), *head.parameters()])

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from layersearch.backbones import Chain
 from layersearch.serving.blocks import rows_at_once
 from layersearch.serving.branch import BranchNetwork
+from layersearch.serving.grouped import group
 from layersearch.serving.schedule import Schedule, schedule
 
 ORIGINAL = "original"  # name of the backbone's own scores
@@ -23,6 +24,7 @@ class ForkedNetwork(nn.Module):
         chain: the backbone; moving this module moves it too.
         branches: with different names.
         rows: for each stage the most rows of branches at a time; None: by the rule of `blocks`.
+        grouped: stages in which branches that tune the same tensors run as one.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class ForkedNetwork(nn.Module):
         branches: Sequence[BranchNetwork] = (),
         *,
         rows: Sequence[int | None] | None = None,
+        grouped: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.chain = chain
@@ -38,6 +41,8 @@ class ForkedNetwork(nn.Module):
         # In order of their forks, so that those frozen in a late stage are mostly neighbours.
         self.branches = tuple(sorted(branches, key=lambda branch: branch.fork))
         self._parts = nn.ModuleList(self.branches)
+        self._groups = group(self.branches, grouped)
+        self._grouped = nn.ModuleList(g for groups in self._groups.values() for g in groups)
         self._names = tuple(branch.name for branch in branches)
         self._rows = None if rows is None else tuple(rows)
         self._schedules: dict[tuple[int, torch.device], Schedule] = {}
@@ -72,6 +77,8 @@ class ForkedNetwork(nn.Module):
         found = self._schedules.get(key)
         if found is None:
             rows = self._rows or rows_at_once(self.chain, images.device)
-            found = schedule(self.chain, self.branches, images=len(images), rows=rows)
+            found = schedule(
+                self.chain, self.branches, images=len(images), rows=rows, groups=self._groups
+            )
             self._schedules[key] = found  # two threads may both work it out: they are the same
         return found

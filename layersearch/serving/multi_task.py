@@ -21,6 +21,7 @@ from layersearch.data.decoding import fit_tensor
 from layersearch.errors import TaskError
 from layersearch.serving.branch import Branch, BranchNetwork
 from layersearch.serving.forked import ORIGINAL, ForkedNetwork
+from layersearch.serving.grouped import faster_grouped
 from layersearch.serving.task import Task
 
 Canvas = tuple[int, int]
@@ -74,6 +75,7 @@ class MultiTaskNetwork(nn.Module):
         self.backbone = backbone
         self.chain = build_chain(backbone) if chain is None else chain
         self._lock = threading.Lock()  # one change at a time
+        self._grouped: tuple[int, ...] = ()
         self.network = ForkedNetwork(self.chain)
         self._served = self._serve({}, self.network)
         super().train(False)
@@ -123,6 +125,26 @@ class MultiTaskNetwork(nn.Module):
                 raise TaskError(f"{name}: no task of this name is served (there are: {known})")
             left = {other: task for other, task in self.tasks.items() if other != name}
             self._replace(left, [b for b in self.network.branches if b.name != name])
+
+    @torch.inference_mode()
+    def calibrate(self, images: Tensor) -> tuple[int, ...]:
+        """Measures where tasks that tune the same layers run faster as one, and does so there.
+
+        Worth it on a GPU, for small batches and tasks with the same tuned layers; call it when the
+        tasks are there and the network is where it will serve. What it finds holds until the next
+        call. Takes some forward passes.
+
+        Args:
+            images: preprocessed (N, C, H, W), as many at a time as will be served.
+
+        Returns: the stages of the chain that are grouped from now on; on a CPU mostly none.
+        """
+        images = images.to(_device(self.network, images))
+        with self._lock:
+            branches = list(self.network.branches)
+            self._grouped = faster_grouped(self.chain, branches, images)
+            self._replace(self.tasks, branches)
+            return self._grouped
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Scores (N, classes) by name: 'original', then the tasks in the order of their adding.
@@ -174,7 +196,7 @@ class MultiTaskNetwork(nn.Module):
     def _replace(self, tasks: Mapping[str, Task], branches: list[BranchNetwork]) -> None:
         order = list(tasks)
         branches.sort(key=lambda branch: order.index(branch.name))
-        self.network = ForkedNetwork(self.chain, branches)
+        self.network = ForkedNetwork(self.chain, branches, grouped=self._grouped)
         self._served = self._serve(tasks, self.network)  # in one step: others are reading
 
     def _serve(self, tasks: Mapping[str, Task], network: ForkedNetwork) -> _Served:
@@ -189,12 +211,13 @@ class MultiTaskNetwork(nn.Module):
         for (canvas, centre), names in alike.items():
             part = network
             if len(alike) > 1:
-                part = ForkedNetwork(self.chain, [branches[name] for name in names])
+                members = [branches[name] for name in names]
+                part = ForkedNetwork(self.chain, members)
             groups.append(_Group(canvas, centre, part))
         return _Served(MappingProxyType(dict(tasks)), network, tuple(groups))
 
     def _answer(self, group: _Group, images: Tensor) -> dict[str, Tensor]:
-        device = next((p.device for p in self.network.parameters()), images.device)
+        device = _device(self.network, images)
         told = self.backbone.preprocessing
         views = Views(
             seed=0,  # nothing is random in the evaluation view
@@ -223,6 +246,10 @@ class MultiTaskNetwork(nn.Module):
                 f"{_prepared(found)}, the backbone's {_prepared(expected)}); load the backbone "
                 "with the task's, or serve it apart by task.attach(backbone)"
             )
+
+
+def _device(network: nn.Module, images: Tensor) -> torch.device:
+    return next((parameter.device for parameter in network.parameters()), images.device)
 
 
 def _prepared(preprocessing: Preprocessing) -> tuple[object, ...]:

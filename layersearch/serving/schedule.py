@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from layersearch.backbones import Chain, Values, paired
 from layersearch.backbones.heads import HeadKind
 from layersearch.serving.branch import BranchNetwork
+from layersearch.serving.grouped import GroupedStage
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def schedule(
     *,
     images: int,
     rows: Sequence[int | None],
+    groups: Mapping[int, Sequence[GroupedStage]] | None = None,
 ) -> Schedule:
     """The schedule for so many images.
 
@@ -91,10 +93,12 @@ def schedule(
         branches: at least one; those that fork at one place side by side.
         images: N.
         rows: for each stage the most rows of branches at a time; None: all N rows of one branch.
+        groups: by stage, tuned stages of several branches that run as one, if they may take so
+            many rows.
     """
     if images == 0:  # nothing to divide; each stage still says what it gives
         rows = [None] * len(rows)
-    return _Scheduler(chain, branches, images, rows).run()
+    return _Scheduler(chain, branches, images, rows, groups or {}).run()
 
 
 @dataclass(eq=False)
@@ -104,6 +108,7 @@ class _Block:
     branches: tuple[int, ...]
     start: int
     stop: int
+    grouped: nn.Module | None = None  # runs the branches' own stages
     slot: int | None = None  # once it has been run
 
     @property
@@ -117,6 +122,7 @@ class _Scheduler:
     branches: Sequence[BranchNetwork]
     images: int
     rows: Sequence[int | None]
+    groups: Mapping[int, Sequence[GroupedStage]]
     steps: list[Step] = field(default_factory=list)
     originals: list[int] = field(default_factory=lambda: [0])  # slot of the values at each cut
 
@@ -133,10 +139,16 @@ class _Scheduler:
 
     def _divide(self, stage: int) -> Mapping[int, Sequence[_Block]]:
         """The blocks of each branch that runs a stage after its fork, in the order of rows."""
-        found: dict[int, list[_Block]] = {}
         most = self.rows[stage]
+        found: dict[int, list[_Block]] = {}
+        for grouped in self.groups.get(stage, ()):
+            if most is not None and most >= len(grouped.members) * self.images:
+                block = _Block(grouped.members, 0, self.images, grouped)
+                found.update((number, [block]) for number in block.branches)
         frozen = []
         for number, branch in enumerate(self.branches):
+            if number in found:
+                continue
             if stage in branch.own or (stage > branch.fork and not self._joinable(most)):
                 found[number] = list(self._parts((number,), most))
             elif stage > branch.fork:
@@ -167,7 +179,7 @@ class _Scheduler:
             own, beside = self.branches[block.branches[0]], None
             if own.siamese and stage == len(self.chain.stages) - 1:
                 beside = self._piece(self.originals[stage], block.start, block.stop, self.images)
-            module = own.own.get(stage, self.chain.stages[stage])
+            module = block.grouped or own.own.get(stage, self.chain.stages[stage])
             block.slot = self._add(module, _joined(pieces), beside)
         return block.slot
 

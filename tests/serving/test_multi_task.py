@@ -10,7 +10,7 @@ from layersearch import MultiTaskNetwork
 from layersearch.backbones import build_chain
 from layersearch.backbones.backbone import Preprocessing
 from layersearch.errors import TaskError
-from layersearch.serving import load_task, save_task
+from layersearch.serving import grouped, load_task, save_task
 from layersearch.space.subset import Subset
 from tests.serving.branches import assert_close
 from tests.serving.tuning import CLASSES, small_backbone, tune
@@ -214,3 +214,18 @@ def test_one_name_added_by_two_threads_is_served_once(backbone, tasks):
     assert list(network.tasks) == ["late"]
     assert len(refused) == 3
     assert all(isinstance(error, TaskError) for error in refused)
+
+
+def test_calibration_changes_no_answers(monkeypatch, backbone, tasks):
+    monkeypatch.setattr(grouped, "_GAIN", 1e9)
+    network = MultiTaskNetwork(backbone)
+    for name in ("late", "middle", "linear"):
+        network.add(tasks[name])
+    network.add(tasks["late"], name="again")
+    assert network.calibrate(images()) == (network.chain.unit("layer3.0").depth,)
+    network.add(tasks["scattered"])
+    scores = network(images())
+    assert torch.equal(scores["original"], backbone.network(images()))
+    assert torch.equal(scores["again"], scores["late"])
+    for name in ("late", "middle", "linear", "scattered"):
+        assert_close(scores[name], tasks[name].attach(backbone)(images()))
