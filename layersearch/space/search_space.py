@@ -50,6 +50,7 @@ class SearchSpace:
     units: tuple[Unit, ...]  # in order of depth
     free: tuple[str, ...]  # the names of those that are switched, in order of depth
     limits: Mapping[str, float]  # cost name -> maximum
+    floors: Mapping[str, float]  # cost name -> minimum
 
     def __init__(
         self,
@@ -70,6 +71,7 @@ class SearchSpace:
         self._check_bounds()
         self._limits = Limits(self.units, limits or {}, costs, floors=floors)
         self.limits = self._limits.maximum
+        self.floors = self._limits.minimum
         self._shapes = dict(shapes or {})
         self._check_not_empty()
 
@@ -266,9 +268,10 @@ class SearchSpace:
         why = self._limits.why_over(nearest[1])
         if why is None:
             return
-        which, what = ("cheapest", "raise the maximum")
-        if not any(why.startswith(f"{name} ") and " > " in why for name in self.limits):
-            which, what = ("nearest", "lower the minimum")
+        below = " < " in why
+        which, what = (
+            ("nearest", "lower the minimum") if below else ("cheapest", "raise the maximum")
+        )
         raise SpaceError(
             f"objective.constraints: they leave nothing to search; the {which} subset, "
             f"{nearest[1]}, has {why}; {what}"

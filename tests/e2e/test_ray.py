@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 import layersearch
@@ -125,3 +126,48 @@ def test_hyperband_pauses_real_trainings_and_their_scores_are_those_of_undisturb
             step: curve[step] for step in trial.intermediate_values
         }
         assert trial.user_attrs["epochs"] == len(trial.intermediate_values)
+
+
+def test_several_values_constraints_and_a_failing_objective_by_ray_are_those_of_local_workers() -> (
+    None
+):
+    def judged(outcome: layersearch.Outcome) -> dict[str, Any]:
+        if tuple(outcome.subset) == ("second",):
+            raise RuntimeError("not this one")
+        right = float((outcome.predictions == outcome.targets).float().mean())
+        return {
+            "values": (right, outcome.costs["trainable_parameters"]),
+            "constraints": {"no more than two": len(outcome.subset) - 2},
+        }
+
+    results = [
+        small.search(
+            name,
+            metric=judged,
+            objective={"direction": ["maximize", "minimize"], "names": ["right", "size"]},
+            strategy="exhaustive",
+            final={"seeds": 1, "baselines": ["linear_probe"]},
+            execution=execution,
+        )
+        for name, execution in (("local", {}), ("ray", RAY))
+    ]
+    local, ray = (
+        {
+            (tuple(trial.user_attrs["subset"]), trial.state.name): (
+                trial.values,
+                trial.constraints,
+                trial.user_attrs.get("curve"),
+            )
+            for trial in small.trials(result)
+        }
+        for result in results
+    )
+    assert ray == local
+    assert (("second",), "FAIL") in local
+    fronts = [
+        [(member["subset"], member["values"]) for member in result.front] for result in results
+    ]
+    assert fronts[0] == fronts[1] != []
+    assert results[0].subset == results[1].subset
+    storage = f"sqlite:///{results[1].folder.resolve()}/study.db"
+    assert optuna.load_study(study_name="ray", storage=storage).metric_names == ["right", "size"]

@@ -40,8 +40,11 @@ def spaces(draw: st.DrawFn) -> SearchSpace:
     costs = draw(st.sampled_from([None, latency, other_count]))
     if costs is not None and draw(st.booleans()):
         limits["latency"] = draw(st.integers(0, 6))
+    floors = {}
+    if draw(st.booleans()):
+        floors["trainable_parameters"] = draw(st.integers(0, 40))
     try:
-        return SearchSpace(units(*numels), bounds=bounds, limits=limits, costs=costs)
+        return SearchSpace(units(*numels), bounds=bounds, limits=limits, floors=floors, costs=costs)
     except SpaceError:
         from hypothesis import assume
 
@@ -79,7 +82,8 @@ def inside(space: SearchSpace, subset: Subset) -> bool:
         if len(run) != bounds.contiguous or not set(between) <= set(subset):
             return False
     costs = space.costs(subset)
-    return all(costs[name] <= limit for name, limit in space.limits.items())
+    above = all(costs[name] >= limit for name, limit in space.floors.items())
+    return above and all(costs[name] <= limit for name, limit in space.limits.items())
 
 
 @given(spaces())
@@ -283,6 +287,36 @@ def test_refuses_a_budget_out_of_reach_of_many_units_at_once() -> None:
     numels = [1000] * 500
     with pytest.raises(SpaceError, match="trainable_parameters 1000 > 999"):
         SearchSpace(units(*numels), limits={"trainable_parameters": 999})
+
+
+def test_names_the_cheapest_of_more_subsets_than_can_be_looked_at() -> None:
+    deep = units(*[7] * 30)
+    bounds = Bounds(min_units=6)  # 593,775 subsets of the smallest size
+
+    def scattered(subset: Subset) -> dict[str, float]:
+        return {"odd": sum((int(name[5:]) * 11) % 30 for name in subset)}
+
+    with pytest.raises(SpaceError, match="has odd 15 > 14; raise the maximum"):
+        SearchSpace(deep, bounds=bounds, limits={"odd": 14}, costs=scattered)
+    space = SearchSpace(deep, bounds=bounds, limits={"odd": 15}, costs=scattered)
+    assert space.sample(np.random.default_rng(0)) in space
+
+
+def test_names_the_nearest_subset_to_a_minimum_out_of_reach() -> None:
+    with pytest.raises(SpaceError, match=r"the nearest subset, \{layer1, layer2\}, has trainable"):
+        SearchSpace(units(1, 2, 3), bounds=Bounds(max_units=2), floors={"trainable_parameters": 9})
+
+
+def test_a_minimum_is_a_part_of_the_space() -> None:
+    space = SearchSpace(units(1, 2, 4), floors={"trainable_parameters": 5})
+    assert {subset.names for subset in space.enumerate()} == {
+        ("layer0", "layer2"),
+        ("layer1", "layer2"),
+        ("layer0", "layer1", "layer2"),
+    }
+    assert space.why_not(Subset(["layer1"])) == "trainable_parameters 2 < 5"
+    assert space.describe()["floors"] == {"trainable_parameters": 5}
+    assert "floors" not in SearchSpace(units(1)).describe()
 
 
 def test_refuses_unknown_costs_and_negative_limits() -> None:

@@ -42,6 +42,18 @@ def begin(opened, *names, **options):
     return trial
 
 
+def test_each_of_several_values_is_oriented_and_named():
+    both = ("minimize", "maximize")
+    with open_study("a", storage=MEMORY, directions=both, metrics=("loss", "recall")) as opened:
+        assert opened.study.metric_names == ["loss", "recall"]
+        trial = begin(opened, "layer1")
+        result = TrialResult(values=(0.5, 0.75))
+        record_result(opened.study, trial, result, extra=EXTRA)
+        (record,) = history(opened.study)
+    assert record.values == (-0.5, 0.75)
+    assert record.score == -0.5
+
+
 def test_a_result_comes_back_as_it_went_in(opened):
     correct = np.arange(13) % 3 == 0
     result = TrialResult(
