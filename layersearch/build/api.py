@@ -28,7 +28,7 @@ _NAMED = {"backbone": "name", "data": "source", "strategy": "name", "objective":
 _BELONG = {
     "backbone": ("name", "weights", "head", "input_size", "mean", "std", "arguments"),
     "data": ("source", "path", "name", "options"),
-    "objective": ("metric", "direction"),
+    "objective": ("metric", "direction", "names", "choose"),
 }
 Found = TypeVar("Found", bound=Result)
 _SECTIONS = ("space", "recipe", "objective", "execution", "study", "final")

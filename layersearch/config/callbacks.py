@@ -6,7 +6,6 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from layersearch.config.values import Options, Section, is_object_name, wrong
-from layersearch.space.names import did_you_mean
 
 # Trackers, and the options of each.
 CALLBACKS: Mapping[str, tuple[str, ...]] = {
@@ -27,6 +26,8 @@ class CallbackConfig(Section):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
+        from layersearch.space.names import did_you_mean  # it would load NumPy for every search
+
         if is_object_name(self.name):
             return self
         if self.name not in CALLBACKS:
