@@ -181,7 +181,7 @@ def _backbone(task: Task, origin: _Origin) -> Backbone:
         weights=_weights(task.where, saved, origin),
         input_size=images.input_size,
         factory_args=arguments if saved.source is None else saved.source.arguments,
-        head=saved.head_path,
+        head=None if isinstance(given, str) else saved.head_path,  # `attach` sees if it differs
         mean=images.mean,
         std=images.std,
         centre=images.centre,

@@ -93,7 +93,11 @@ class Task:
     def _check_backbone(self, backbone: Backbone) -> None:
         saved = self.description
         if saved.head_path not in dict(backbone.network.named_modules()):
-            raise TaskError(f"{self.where}: {backbone.name} has no module {saved.head_path!r}")
+            raise TaskError(
+                f"{self.where}: was tuned on {saved.backbone}, whose classifier is "
+                f"{saved.head_path!r}; {backbone.name} has no module of that name; load the "
+                "backbone that it names"
+            )
         # Of the weights as they are now: something may have trained them since they were loaded.
         found = hash_weights(backbone.network, head=saved.head_path)
         if found != saved.weights_hash:
