@@ -1,5 +1,6 @@
 """MLflow: a run of the whole search, and a run nested in it for each trial."""
 
+import logging
 import os
 import time
 from pathlib import Path
@@ -51,7 +52,9 @@ class MlflowCallback:
 
     def began(self, beginning: Beginning) -> None:
         """Begins the run of the search, or goes on with it."""
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # tables it makes
         beside = Path(beginning.folder).absolute().parent
+        beside.mkdir(parents=True, exist_ok=True)
         self._client = MlflowClient(self._uri or f"sqlite:///{beside / 'mlflow.db'}")
         known = self._client.get_experiment_by_name(self._experiment_name)
         if known is None:
