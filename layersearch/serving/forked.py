@@ -11,6 +11,7 @@ from layersearch.serving.branch import BranchNetwork
 from layersearch.serving.grouped import group
 from layersearch.serving.schedule import Schedule, schedule
 
+_REMEMBERED = 64  # schedules: of so many sizes of batches
 ORIGINAL = "original"  # name of the backbone's own scores
 
 
@@ -62,9 +63,9 @@ class ForkedNetwork(nn.Module):
         return {ORIGINAL: scores[0]} | {name: found[name] for name in self._names}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ForkedNetwork":
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch's is untyped
         for stage in self.chain.stages:  # buffers that a stage uses directly are its own
-            stage._apply(fn, recurse)  # noqa: SLF001
+            stage._apply(fn, recurse)  # type: ignore[no-untyped-call]  # noqa: SLF001
         return self
 
     def train(self, mode: bool = True) -> "ForkedNetwork":
@@ -80,5 +81,7 @@ class ForkedNetwork(nn.Module):
             found = schedule(
                 self.chain, self.branches, images=len(images), rows=rows, groups=self._groups
             )
+            if len(self._schedules) >= _REMEMBERED:
+                self._schedules.clear()
             self._schedules[key] = found  # two threads may both work it out: they are the same
         return found

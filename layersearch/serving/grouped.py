@@ -9,6 +9,7 @@ against 66, a block of ViT-B/16 for 4 branches 120 against 110, a block of ResNe
 """
 
 import statistics
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from layersearch.backbones import Chain, Values
+from layersearch.backbones import Chain, Values, clone_stage
 from layersearch.backbones.crossing import close
 from layersearch.serving.branch import BranchNetwork
 
@@ -39,31 +40,34 @@ class GroupedStage(nn.Module):
     def __init__(self, stages: Sequence[nn.Module], members: tuple[int, ...]) -> None:
         super().__init__()
         self.members = members
-        self._stage = (stages[0],)  # in a tuple: no submodule, it belongs to its branch
-        self._shared: dict[str, Tensor] = {}
         self._names: list[str] = []
-        for name in _state(stages[0]):
+        for name, first in _state(stages[0]).items():
             tensors = [_state(stage)[name] for stage in stages]
-            if all(tensor is tensors[0] for tensor in tensors):
-                self._shared[name] = tensors[0]
+            if all(tensor is first for tensor in tensors):
                 continue
             stack = torch.stack([tensor.detach() for tensor in tensors])
             for tensor, view in zip(tensors, stack, strict=True):
                 tensor.data = view
             self.register_buffer(f"stack{len(self._names)}", stack, persistent=False)
             self._names.append(name)
+        # `functional_call` puts the stacks into the modules while it runs: into some of its own.
+        self.stage = clone_stage(stages[0], {})
+        self._lock = threading.Lock()
 
     def forward(self, *values: Tensor) -> Values:
         """What the stages give for values of T x N rows, in the same order."""
-        count = len(self.members)
         stacks = dict(zip(self._names, self.buffers(recurse=False), strict=True))
-        given = tuple(value.unflatten(0, (count, -1)) for value in values)
+        count = len(self.members)
+        given = tuple(
+            value.reshape(count, len(value) // count, *value.shape[1:]) for value in values
+        )
 
         def one(tuned: dict[str, Tensor], *entering: Tensor) -> Values:
-            found: Values = functional_call(self._stage[0], {**self._shared, **tuned}, entering)
+            found: Values = functional_call(self.stage, tuned, entering)
             return found
 
-        left = vmap(one)(stacks, *given)
+        with self._lock:
+            left = vmap(one)(stacks, *given)
         return tuple(value.flatten(0, 1) for value in left)
 
 

@@ -207,3 +207,20 @@ def test_what_does_not_fit_is_refused(chain):
             BranchNetwork(chain, Branch(tuned=tuned, head=head, name="flowers"))
     with pytest.raises(TaskError, match="no unit 'layer9'"):
         random_branch(chain, Subset(["layer9"]))
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("name", ["resnet", "swin"])
+def test_it_is_moved_and_converted_with_its_backbone(name, grouped):
+    chain = build_chain(family(name))
+    block = names(chain)[1]
+    branches = branches_of(chain, [[block], [block], []])
+    stages = [chain.unit(block).depth] if grouped and name == "resnet" else []
+    network = ForkedNetwork(chain, grown(chain, branches), grouped=stages)
+    before = network(images_for(chain, 2))
+    network.to(torch.float64)
+    after = network(images_for(chain, 2).double())
+    assert torch.equal(after["original"], chain.network(images_for(chain, 2).double()))
+    for branch, scores in before.items():
+        assert after[branch].dtype == torch.float64
+        assert_close(after[branch].float(), scores)

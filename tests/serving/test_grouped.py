@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -69,3 +71,15 @@ def test_a_resnet_can_be_grouped(monkeypatch, chain):
     with torch.inference_mode():
         assert faster_grouped(chain, networks, images_for(chain, 2)) == (networks[0].fork,)
     assert faster_grouped(chain, networks[:1], images_for(chain, 2)) == ()
+
+
+def test_threads_may_share_a_grouped_stage(chain):
+    branches = branches_of(chain, [["layer2.0"]] * 3)
+    network = ForkedNetwork(chain, grown(chain, branches), grouped=[chain.unit("layer2.0").depth])
+    images = [images_for(chain, count) for count in (1, 2, 3, 100)]  # 100: too many to group
+    expected = [network(batch) for batch in images]
+    with ThreadPoolExecutor(max_workers=4) as threads:
+        found = list(threads.map(network, images * 8))
+    for scores, wanted in zip(found, expected * 8, strict=True):
+        for name, values in wanted.items():
+            assert_close(scores[name], values)
