@@ -142,9 +142,15 @@ def _draw_runs(
     scale: Scale,
     metric: str,
 ) -> None:
+    low, high = _span(runs)
     for subset, style in ((Subset(), _PROBE), (Subset(units), _FULL)):
-        if subset in scores:
-            _draw_reference(axes, scores[subset], style, scale)
+        score = scores.get(subset)
+        if score is not None and low <= score.mean <= high:
+            _draw_reference(axes, score, style, scale)
+        elif score is not None:
+            # Far off, it would press all the others together: it is said, not drawn.
+            off = f"{style[0]}: {scale.value(score.mean, score.stderr)}, off the scale"
+            axes.plot([], [], " ", label=off)
     for length, (label, colour, marker, dashes) in _RUNS.items():
         points = runs[length]
         if not points:
@@ -176,6 +182,17 @@ def _draw_runs(
     axes.spines[["top", "right"]].set_visible(False)
     wide = axes.figure.bbox.width / axes.figure.dpi
     legend_above(axes, columns=5 if wide > 9 else 3 if wide > 5 else 2)
+
+
+def _span(runs: Mapping[int, Sequence[Point]]) -> tuple[float, float]:
+    """Scores that are near enough to those of units to be drawn."""
+    known = [score.mean for points in runs.values() for _, score in points]
+    near = [score for score in known if np.isfinite(score)]
+    if len(near) < 2:
+        return -np.inf, np.inf
+    errors = [float(s.stderr or 0.0) for points in runs.values() for _, s in points]
+    spread = max(max(near) - min(near), *(error for error in errors if np.isfinite(error)))
+    return min(near) - 4 * spread, max(near) + 4 * spread
 
 
 def _draw_reference(axes: Axes, score: Scored, style: tuple[str, str, Any], scale: Scale) -> None:

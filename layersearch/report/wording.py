@@ -40,7 +40,11 @@ class Scale:
         digits = 1 if self.share else 4
         if self.share and scaled != 0 and abs(scaled) < 0.1:
             digits = 2  # an error of 0.04 points is not 0.0
-        text = f"{scaled:+.{digits}f}" if sign else f"{scaled:.{digits}f}"
+        if scaled == 0 and not self.share:
+            digits = 0
+        elif not self.share and abs(scaled) >= 10:  # a cost, such as parameters or milliseconds
+            digits = 0 if abs(scaled) >= 100 else 2
+        text = f"{scaled:+,.{digits}f}" if sign else f"{scaled:,.{digits}f}"
         return text.replace("-", "\N{MINUS SIGN}")
 
 

@@ -19,7 +19,7 @@ MOST_INTERVALS = 12  # a rule, in the table
 
 def sensitivity_section(evidence: Evidence) -> Section | None:
     """None where the recorded trials do not even hold greedy's first round."""
-    if not evidence.scored:
+    if not evidence.scored or len(evidence.metrics) > 1:  # greedy needs one order
         return None
     own = greedy_options(evidence)
     direction = (own or {}).get("direction", "forward")

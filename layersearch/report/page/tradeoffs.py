@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from layersearch.objectives.front import pareto_front as front_of
 from layersearch.report.drawing import BLACK, BLUE, GREY, ORANGE, VERMILION, new_figure
 from layersearch.report.page.evidence import Evidence
 from layersearch.report.page.section import Picture, Section, Table
@@ -22,6 +23,7 @@ from layersearch.space.subset import Subset
 LISTED = 15  # subsets of the front, in the table
 VECTOR_POINTS = 1_500  # beyond it points are drawn as one image within the figure
 _LATENCY = "latency"  # part of the name of a cost of serving
+_LATENCIES = {"latency_ms": "added latency (ms)"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,7 @@ def tradeoff_sections(evidence: Evidence) -> list[Section]:
             if _number(r.attributes.get(name))
         ]
         if len(points) > 1:
-            what = name.replace("_", " ").replace(" ms", " (ms)")
+            what = _LATENCIES.get(name, name.replace("_", " ").replace(" ms", " (ms)"))
             sections.append(_against(evidence, points, key=name, what=what))
     return sections
 
@@ -144,7 +146,7 @@ def draw_front(
         label="Pareto front",
     )
     by_subset = {p.record.subset: p for p in points}
-    chosen = "best so far" if evidence.result is None else "chosen"
+    chosen = _chosen_word(evidence)
     marks = (
         (Subset(), "linear probe", "P", VERMILION),
         (evidence.everything, "full finetuning", "X", BLACK),
@@ -210,12 +212,16 @@ def _between_objectives(evidence: Evidence) -> list[Section]:
     points = _objective_points(evidence)
     if not points:
         return []
-    lower_x, lower_y = evidence.directions[1] == "minimize", evidence.directions[0] == "minimize"
-    front = pareto_front(points, lower_x=lower_x, lower_y=lower_y)
+    front = _front_of_all(points, evidence)
     more = (
         []
         if len(evidence.metrics) == 2
-        else [f"Only the first two of its {len(evidence.metrics)} objectives are drawn."]
+        else [
+            (
+                f"The first two of its {len(evidence.metrics)} objectives are drawn; a subset on "
+                "the front may be beaten in both, and be better in another."
+            )
+        ]
     )
     first, second = evidence.metrics[:2]
     rows = [
@@ -248,7 +254,8 @@ def _between_objectives(evidence: Evidence) -> list[Section]:
             pictures=[
                 Picture(
                     name="objectives",
-                    caption="A point a trial; squares and the line: the Pareto front.",
+                    caption="A point a trial; squares: the Pareto front; star: the "
+                    f"{_chosen_word(evidence)} subset.",
                     alt=f"{first} against {second}; the front is in the table below.",
                     draw=lambda width: draw_objectives(evidence, points, front, width),
                 )
@@ -258,11 +265,33 @@ def _between_objectives(evidence: Evidence) -> list[Section]:
                     caption="The Pareto front",
                     head=("subset", *evidence.metrics),
                     rows=rows,
-                    folded=len(rows) > 8,
+                    marked=frozenset(
+                        i
+                        for i, p in enumerate(front[:LISTED])
+                        if p.record.subset == evidence.chosen
+                    ),
+                    folded=len(rows) > 12,
                 )
             ],
         )
     ]
+
+
+def _chosen_word(evidence: Evidence) -> str:
+    return "best so far" if evidence.result is None else "chosen"
+
+
+def _front_of_all(points: Sequence[Point], evidence: Evidence) -> list[Point]:
+    """The points that no other beats in all objectives, the best first objective first."""
+    signs = [1.0 if d == "maximize" else -1.0 for d in evidence.directions]
+    oriented = [
+        [s * v for s, v in zip(signs, evidence.trials[p.record.number].values, strict=True)]
+        for p in points
+    ]
+    found: dict[Subset | None, Point] = {}
+    for place in front_of(oriented):
+        found.setdefault(points[place].record.subset, points[place])
+    return list(found.values())
 
 
 def _objective_points(evidence: Evidence) -> list[Point]:
@@ -288,12 +317,32 @@ def draw_objectives(
         color=BLUE,
         marker="s",
         markersize=5,
+        # With more than two objectives the front is no line in this plane.
+        linestyle="-" if len(evidence.metrics) == 2 else "none",
         linewidth=1.4,
         label="Pareto front",
         zorder=3,
     )
+    for point in (p for p in front if p.record.subset == evidence.chosen):
+        axes.plot(
+            [point.x * across.factor],
+            [point.y * up.factor],
+            linestyle="none",
+            marker="*",
+            color=ORANGE,
+            markersize=15,
+            markeredgecolor="black",
+            markeredgewidth=0.7,
+            zorder=5,
+            label=_chosen_word(evidence),
+        )
+    axes.xaxis.set_major_formatter(FuncFormatter(_short_number))
     axes.set_xlabel(evidence.metrics[1] + (f" ({across.unit})" if across.unit else ""))
     axes.set_ylabel(evidence.metrics[0] + (f" ({up.unit})" if up.unit else ""))
     axes.grid(color="#dddddd", linewidth=0.7)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     return figure
+
+
+def _short_number(value: float, _: object = None) -> str:
+    return count(value) if abs(value) >= 1_000 else f"{value:.6g}"
