@@ -37,8 +37,7 @@ def block(picture: Picture, console: Console) -> list[Text]:
     width, height = console.width, max(1, console.height - 1)
     ascii_only = console.options.ascii_only
     # Of the workers nothing is to be seen any more when the winner is retrained.
-    searching = picture.retraining is None
-    table = rows(picture, width=width, ascii_only=ascii_only) if searching else []
+    table = rows(picture, width=width, ascii_only=ascii_only) if picture.searching else []
     before = [*_top(picture, width), *_middle(picture, width)]
     after = list(_bottom(picture, width))
     kept = _fitting([*before, *after], height - min(len(table), height // 3))
@@ -98,7 +97,7 @@ def _top(picture: Picture, width: int) -> Iterator[_Line]:
     yield _Line(text=line, rank=0)
     if picture.retraining is not None:
         yield _Line(text=_retraining(picture.retraining, width), rank=1)
-    elif status is not None and picture.doing in ("searching", ""):
+    elif status is not None and picture.searching:
         yield _Line(text=_phase(status, width), rank=1)
     elif picture.doing:
         yield _Line(text=Text(f"{picture.doing} …"), rank=1)
@@ -165,8 +164,7 @@ def _middle(picture: Picture, width: int) -> Iterator[_Line]:
         yield _Line(text=line, rank=9)
     yield _Line(text=_counts(picture, status, width), rank=3)
     left = left_in_words(picture)
-    searching = picture.retraining is None
-    rate = picture.epochs_per_second() if searching else 0.0
+    rate = picture.epochs_per_second() if picture.searching else 0.0
     if left or rate:
         line = _labelled("left", width)
         line.append(left or "not known yet")
@@ -180,7 +178,7 @@ def _middle(picture: Picture, width: int) -> Iterator[_Line]:
         line.append(f"{' · '.join(words)} used or under way")
         yield _Line(text=line, rank=7)
     several = len(status.crew) > 1 or any(worker.where for worker in status.crew)
-    if several and searching:
+    if several and picture.searching:
         line = _labelled("workers", width)
         line.append(crew_line(status.crew))
         yield _Line(text=line, rank=5)

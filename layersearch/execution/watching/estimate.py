@@ -32,7 +32,7 @@ def time_left(picture: Picture) -> TimeLeft | None:
     if picture.retraining is not None:
         return _of_retraining(picture)
     status = picture.status
-    if status is None:
+    if status is None or not picture.searching:
         return None
     bound = _of_budget(picture, status)
     each = _seconds_a_trial(picture)

@@ -9,6 +9,7 @@ from layersearch.execution.standing import Beginning, RetrainingNow, Status
 from layersearch.space.records import TrialRecord
 from layersearch.space.trial import Proposal, Report
 
+SEARCHING = "searching"  # the phase in which trials run
 _WINDOW = 60.0  # seconds over which epochs per second are averaged
 _LAST = 200  # trials whose durations tell how long the next will take
 
@@ -60,6 +61,11 @@ class Picture:
         """Seconds since it was made."""
         return self.clock() - self.begun
 
+    @property
+    def searching(self) -> bool:
+        """Whether trials are run, or may be: not before them, nor after."""
+        return self.retraining is None and self.doing in ("", SEARCHING)
+
     def began(self, beginning: Beginning) -> None:
         """See Observer."""
         self.beginning = beginning
@@ -67,6 +73,7 @@ class Picture:
     def phase(self, text: str) -> None:
         """See Observer."""
         self.doing = text
+        self.retraining = None
 
     def started(self, proposal: Proposal) -> None:
         """See Observer."""
