@@ -172,3 +172,10 @@ def test_on_a_full_disk_the_previous_figure_stays(small_disk):
     with pytest.raises(LayersearchError, match=r"profile\.svg: cannot be written.*free space"):
         save_figure(profile_figure(UNITS, scored(), title="other"), path)
     assert path.read_bytes() == before
+
+
+def test_a_baseline_far_from_all_units_is_said_and_not_drawn():
+    far = {**scored(), Subset(UNITS): Scored(mean=0.1, stderr=0.01)}
+    (axes,) = profile_figure(UNITS, far).axes
+    assert "full finetuning: 10.0 ± 1.0%, off the scale" in labels(axes)
+    assert axes.get_ylim()[0] > 40

@@ -192,3 +192,28 @@ def test_reasons_are_grouped_and_counted():
     failed = [trial([u], state=TrialState.FAIL, reason="out of memory") for u in UNITS]
     section = trials_section(read_evidence(study([*failed, trial(())])))
     assert section.tables[1].rows == [("out of memory", "failed", "4", "0, 1, 2, 3")]
+
+
+def test_the_front_of_three_objectives_is_that_of_all_three(page):
+    values = {  # accuracy, parameters, latency
+        "stem": (0.90, 300.0, 3.0),
+        "layer1": (0.85, 300.0, 1.0),  # beaten by stem in the two that are drawn
+        "layer2": (0.80, 100.0, 2.0),
+        "layer3": (0.80, 100.0, 2.5),  # beaten in all
+    }
+    made = study(
+        [trial([unit], score=list(found)) for unit, found in values.items()],
+        directions=("maximize", "minimize", "minimize"),
+        metric=["accuracy", "trainable_parameters", "latency_ms"],
+    )
+    written = page(made)
+    assert "3 of 4 subsets are on the Pareto front." in written.text
+    assert "The first two of its 3 objectives are drawn" in written.text
+    assert "{layer1} 85.0% 300 1.0000" in written.text
+    assert "sensitivity" not in written.titles  # greedy needs one order
+
+
+def test_accuracy_is_shown_against_added_latency_where_trials_have_it(page):
+    written = page(study([trial([u], latency_ms=1.0 + i) for i, u in enumerate(UNITS)]))
+    assert "Accuracy against added latency (ms)" in written.text
+    assert (written.path.parent / "figures" / "accuracy_against_latency-ms.svg").is_file()
