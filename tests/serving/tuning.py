@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from layersearch.backbones import backbone_from_module, build_chain, new_head
+from layersearch.backbones import backbone_from_module, build_chain, load_backbone, new_head
 from layersearch.backbones.cifar_resnet import CifarResNet
 from layersearch.serving import HeadShape, TaskDescription
 from layersearch.subtuning.network import TunedNetwork
@@ -78,3 +78,13 @@ def tune(backbone, subset, *, depth=1, norms="train", seed=0, siamese=False):
             scores={"mean": 0.5, "stderr": None},
         ),
     )
+
+
+def small_network():
+    """A factory of the small backbone's network, for backbones by name."""
+    return small_backbone().network
+
+
+def named_backbone():
+    """The small network as one that a name makes again."""
+    return load_backbone("tests.serving.tuning:small_network", input_size=16)
