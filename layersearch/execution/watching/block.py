@@ -105,13 +105,12 @@ def _top(picture: Picture, width: int) -> Iterator[_Line]:
 
 def _phase(status: Status, width: int) -> Text:
     what = status.phase or "searching"
-    if not status.candidates:
-        bound = next((b for b in status.budget if b.name == "trials"), None)
-        if bound is None:
-            return Text(what)
+    done, of = status.candidates_done, status.candidates
+    bound = next((bound for bound in status.budget if bound.name == "trials"), None)
+    if bound is not None and status.round is None and (not of or bound.limit < of):
         done, of = status.done - status.interrupted, int(bound.limit)
-    else:
-        done, of = status.candidates_done, status.candidates
+    if not of:
+        return Text(what)
     unit = "candidates" if status.round is not None else "trials"
     count = f"{done}/{of}" if width < _LABELLED else f"{done} of {of} {unit}"
     return _with_bar(what, count, done / of if of else 0.0, width)
@@ -163,7 +162,7 @@ def _middle(picture: Picture, width: int) -> Iterator[_Line]:
         line.append(f"{status.answer}")
         yield _Line(text=line, rank=9)
     yield _Line(text=_counts(picture, status, width), rank=3)
-    left = left_in_words(picture)
+    left = left_in_words(picture, word="")
     rate = picture.epochs_per_second() if picture.searching else 0.0
     if left or rate:
         line = _labelled("left", width)

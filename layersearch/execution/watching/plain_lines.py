@@ -89,18 +89,23 @@ def standing(picture: Picture) -> str:
     return " · ".join(parts)
 
 
-def left_in_words(picture: Picture) -> str:
-    """'about 40 s left in this round'; '' where nothing can be said."""
+def left_in_words(picture: Picture, *, word: str = " left") -> str:
+    """'about 40 s left in this round'; '' where nothing can be said.
+
+    Args:
+        picture: of the search.
+        word: '' where it is said already what the time is.
+    """
     left = time_left(picture)
     if left is None:
         return ""
     if left.covers == "budget":
-        return f"at most {duration(left.high)} left"
+        return f"at most {duration(left.high)}{word}"
     where = ""
     if left.covers == "phase":
         rounds = picture.status is not None and picture.status.round is not None
         where = " in this round" if rounds else " for these"
-    return f"{between(left.low, left.high)} left{where}"
+    return f"{between(left.low, left.high)}{word}{where}"
 
 
 def heartbeat(picture: Picture) -> str:

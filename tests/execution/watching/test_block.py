@@ -33,7 +33,7 @@ def test_it_says_where_a_search_stands():
     assert "ValueError: the loss is nan" in shown
     assert "pruned after epoch 3 of fold 1" in shown
     assert "two images are equal" in shown
-    assert "left in this round" in shown
+    assert " s in this round · " in shown
 
 
 def test_each_worker_has_a_row_with_its_trial_and_curve_on_the_common_scale():
@@ -124,6 +124,16 @@ def test_a_sampler_shows_its_trials_out_of_the_budget():
     budget = (Allowance(name="trials", limit=60, used=14),)
     shown.told(Status(done=12, running=2, workers=2, phase="TPE", budget=budget))
     assert "TPE  12 of 60 trials  ━" in text(shown)
+
+
+def test_of_a_list_only_what_the_budget_allows_is_counted():
+    shown = Picture(lambda: 0.0)
+    shown.began(BEGINNING)
+    budget = (Allowance(name="trials", limit=10, used=4),)
+    shown.told(
+        Status(done=3, running=1, workers=2, phase="random subsets", candidates=128, budget=budget)
+    )
+    assert "random subsets  3 of 10 trials  ━" in text(shown)
 
 
 def test_several_values_have_a_front():
