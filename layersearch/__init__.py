@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from layersearch.data import DataSplits, load_data
     from layersearch.errors import LayersearchError
     from layersearch.objectives import Outcome, make_objective
-    from layersearch.serving import MultiTaskNetwork, Task, load_task
+    from layersearch.serving import MultiTaskNetwork, Task, load_model, load_task
     from layersearch.space import Bounds, SearchSpace, Subset, Unit
     from layersearch.subtuning import Recipe, subtune
 
@@ -53,7 +53,7 @@ _HOMES = {
     "data": ("DataSplits", "load_data"),
     "errors": ("LayersearchError",),
     "objectives": ("Outcome", "make_objective"),
-    "serving": ("MultiTaskNetwork", "Task", "load_task"),
+    "serving": ("MultiTaskNetwork", "Task", "load_model", "load_task"),
     "space": ("Bounds", "SearchSpace", "Subset", "Unit"),
     "subtuning": ("Recipe", "subtune"),
 }
@@ -82,6 +82,7 @@ __all__ = [
     "load_backbone",
     "load_config",
     "load_data",
+    "load_model",
     "load_task",
     "make_objective",
     "profile",

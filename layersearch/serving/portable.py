@@ -44,7 +44,7 @@ class Portable(nn.Module):
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(preprocessing.std).view(1, -1, 1, 1))
-        self.eval()
+        self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Class scores (N, classes)."""
