@@ -31,7 +31,7 @@ _BELONG = {
     "objective": ("metric", "direction", "names", "choose"),
 }
 Found = TypeVar("Found", bound=Result)
-_SECTIONS = ("space", "recipe", "objective", "execution", "study", "final")
+_SECTIONS = ("space", "recipe", "objective", "execution", "study", "final", "callbacks")
 
 
 def search(
@@ -69,9 +69,9 @@ def search(
         overrides: 'recipe.epochs=5', as `-o` on the command line; they have the last word.
         observers: are told what happens; None: progress is shown on the terminal.
         **sections: the other sections as mappings: `space`, `recipe`, `objective`, `execution`,
-            `study`, `final`; `seed`, a number; `data_options` and `strategy_options`, mappings of
-            fields of the sections `data` and `strategy` that go with objects given for these:
-            `{'folds': 5}`, `{'enqueue': ['linear_probe']}`.
+            `study`, `final`; `callbacks`, a list; `seed`, a number; `data_options` and
+            `strategy_options`, mappings of fields of the sections `data` and `strategy` that go
+            with objects given for these: `{'folds': 5}`, `{'enqueue': ['linear_probe']}`.
 
     What a file says of the backbone, data set, strategy or metric that an argument replaces is set
     aside; the rest of the file holds.
