@@ -120,7 +120,8 @@ class Observers:
             except Exception as error:  # noqa: BLE001 - a display must not end a search of hours
                 self._observers.remove(observer)
                 warnings.warn(
-                    f"{type(observer).__name__} raised {error!r} and is not called any more",
+                    f"{type(observer).__name__} raised {_masked(repr(error))} "
+                    "and is not called any more",
                     stacklevel=3,
                 )
 

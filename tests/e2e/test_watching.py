@@ -117,7 +117,8 @@ def test_the_command_writes_json_lines_and_nothing_else(
     layersearch: Callable[..., Any],
 ) -> None:
     digits = str(Path(__file__).parents[2] / "search_spaces" / "digits.yaml")
-    done = layersearch("search", digits, "--progress", "json", "--strategy", "random")
+    words = ["--progress", "json", "--strategy", "random", "--trials", "3"]
+    done = layersearch("search", digits, *words)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert lines[-1]["event"] == "ended"

@@ -139,3 +139,12 @@ def test_the_page_documents_every_event_and_field(writer, stream):
     for kind in (Beginning, Status, RetrainingNow, Ended, WorkerNow):
         for field in fields(kind):
             assert f"`{field.name}`" in page, (kind, field.name)
+
+
+def test_not_even_why_an_observer_was_dropped_holds_a_password():
+    class Unlucky:
+        def phase(self, text):
+            raise OSError("cannot reach postgresql://me:hunter2@db/runs")
+
+    with pytest.warns(UserWarning, match=r"me:\*\*\*@db/runs"):
+        Observers([Unlucky()]).phase("searching")
