@@ -236,7 +236,10 @@ def known_costs(
     chain: Chain, subset: Subset, classes: int, materials: Materials
 ) -> dict[str, float]:
     """What a subset costs, known before any training; see `objectives.costs`."""
-    buffers = {name: buffer.numel() for name, buffer in materials.backbone.network.named_buffers()}
+    buffers = {  # in float32 values: BatchNorm's counters take two
+        name: buffer.numel() * buffer.element_size() // 4
+        for name, buffer in materials.backbone.network.named_buffers()
+    }
     recipe = materials.recipe
     features = chain.head_features * (2 if recipe.pairs_features(subset) else 1)
     costs = subset_costs(
