@@ -6,7 +6,10 @@ new task beside the original (Kaplun et al. 2023, section 4) runs the stages bef
 on there is a branch beside the original, which runs as it did alone: so that its answers stay the
 same to the last bit. The latency added to the original's is
 
-    overhead + sum over s >= f of (tuned[s] if s in T else frozen[s])
+    overhead + tuned[head] + factor * sum over s >= f, s < head, of (tuned[s] or frozen[s])
+
+tuned for s in T, frozen for the others; `factor`, which is near 1, is how much longer the stages
+take in whole networks than where they are timed one by one.
 
 Frozen, a stage of the branch reads weights that the original has just read; tuned, its own. Running
 both branches' frozen stages as one batch of 2 B (`joined`) may be quicker, but would change the
@@ -95,6 +98,7 @@ class LatencyTable:
     stages: tuple[StageTiming, ...]  # the last is the head's
     units: Mapping[str, tuple[int, ...]]  # unit -> the stages that it is a part of, by depth
     held_out: tuple[HeldOut, ...] = ()
+    factor: float = 1.0  # by which stages take longer in whole networks
 
     def predict(self, subset: Collection[str]) -> float:
         """Added milliseconds: of the original and this subset's task, beyond the original alone.
@@ -131,8 +135,8 @@ class LatencyTable:
         first = [steps(self.overhead + self.stages[-1].tuned.median)]
         extra = [0]
         for stage in reversed(self.stages[:-1]):
-            first.append(first[-1] + steps(stage.frozen.median))
-            extra.append(steps(stage.tuned.median - stage.frozen.median))
+            first.append(first[-1] + steps(self.factor * stage.frozen.median))
+            extra.append(steps(self.factor * (stage.tuned.median - stage.frozen.median)))
         return CostShape(
             first=tuple(reversed(first)),
             stages=tuple(reversed(extra)),
@@ -161,7 +165,7 @@ class LatencyTable:
         try:
             return cls(
                 **{
-                    **{field.name: values[field.name] for field in fields(cls)},
+                    **{f.name: values[f.name] for f in fields(cls) if f.name in values},
                     "original": Timing(**values["original"]),
                     "stages": tuple(_stage(stage) for stage in values["stages"]),
                     "units": {name: tuple(at) for name, at in values["units"].items()},

@@ -3,7 +3,8 @@
 Every stage is timed where it runs, between the stages before and after it, so that caches are as
 they are when it serves: in the original alone; in a branch of a forked network that tunes as little
 as can be; in one that tunes everything. Then whole forked networks are timed against the original:
-some to find what forking itself takes, others to say how wrong the table is.
+some to find what forking itself takes and how far sums of stages are off, others to say how wrong
+the table is.
 
 Values of weights do not change how long a network takes, so any will do.
 """
@@ -33,7 +34,8 @@ from layersearch.space import Subset
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _STAGES_SHARE = 0.4  # of the time: for the stages; the rest is for whole networks
-_ANCHORS = 4  # whole networks from whose latency the overhead is found
+_ANCHORS = 4  # whole networks from whose latency overhead and factor are found
+_LEAST_FACTOR = 0.8
 _ORIGINAL = "original"
 _ANCHOR = "anchor "
 
@@ -302,12 +304,17 @@ def _completed(
     for name in subsets:
         took = timing([lap for (lap,) in whole[name]])
         added[name] = replace(took, median=took.median - table.original.median)
-    off = [
-        timed.median - table.predict(subsets[name])
-        for name, timed in added.items()
-        if name.startswith(_ANCHOR)
+    least, *others = (name for name in added if name.startswith(_ANCHOR))  # the head alone first
+    head = added[least].median
+    table = replace(table, overhead=head - table.stages[-1].tuned.median)
+    ratios = [
+        (added[name].median - head) / (table.predict(subsets[name]) - table.predict([]))
+        for name in others
+        if table.predict(subsets[name]) > table.predict([])
     ]
-    table = replace(table, overhead=statistics.median(off))
+    factor = statistics.median(ratios) if ratios else 1.0
+    # Further from 1 it is noise that speaks.
+    table = replace(table, factor=min(max(factor, _LEAST_FACTOR), 1 / _LEAST_FACTOR))
     held_out = tuple(
         HeldOut(
             subset=tuple(subsets[name]),
