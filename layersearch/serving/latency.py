@@ -306,7 +306,8 @@ def _completed(
         added[name] = replace(took, median=took.median - table.original.median)
     least, *others = (name for name in added if name.startswith(_ANCHOR))  # the head alone first
     head = added[least].median
-    table = replace(table, overhead=head - table.stages[-1].tuned.median)
+    # Forking takes something, however little: below 0 it is noise that speaks.
+    table = replace(table, overhead=max(0.0, head - table.stages[-1].tuned.median))
     ratios = [
         (added[name].median - head) / (table.predict(subsets[name]) - table.predict([]))
         for name in others

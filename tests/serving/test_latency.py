@@ -41,9 +41,9 @@ def test_each_stage_is_timed_alone_frozen_and_tuned(chain):
 
 
 def test_what_forking_takes_is_found_from_whole_networks(chain):
-    # A whole forked network is one lap like the original: it adds nothing, the stages add 1 each.
+    # A whole forked network is one lap like the original: it adds nothing, which is noise.
     table = measured(chain, timer=CountingTimer())
-    assert table.overhead < 0
+    assert (table.overhead, table.factor) == (0.0, 0.8)
     assert table.original.median == 1.0
     assert [held.measured for held in table.held_out] == [0.0, 0.0]
 
