@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from layersearch.cli import export, latency, search, studies, units, worker
 from layersearch.errors import LayersearchError
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after the program's name; None: those of this process.
     """
     parsed = parser().parse_args(arguments)
-    here = os.getcwd()
+    here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)  # where users keep the objects that they name; hides no package
     try:
