@@ -66,17 +66,31 @@ def test_epochs_that_a_budget_leaves_are_trials_that_remain(search):
 
 
 def test_trials_of_other_processes_are_seen(open_it, search):
-    listener = Listener()
     mine = open_it(Every(ALL[:2]))
     other = open_it(Every(ALL[:2]), join=True)
     theirs = other.study.ask()
     theirs.set_user_attr("driver", other.lease.token)
-    search(strategy=Every(ALL[1:2]), observers=[listener], opened=mine, waits=False)
-    others = [w for s in listener.statuses for w in s.crew if not w.own]
-    assert others
+
+    class UntilSeen(Listener):
+        """Ends the other process's trial, which the search waits for, once it was told of."""
+
+        ended = False
+
+        def status(self, status):
+            super().status(status)
+            if self.seen() and not self.ended:
+                self.ended = True
+                other.study.tell(theirs, state=optuna.trial.TrialState.FAIL)
+
+        def seen(self):
+            return [w for s in self.statuses for w in s.crew if not w.own]
+
+    listener = UntilSeen()
+    search(observers=[listener], opened=mine)
+    others = listener.seen()
     assert {(worker.trial, worker.doing) for worker in others} == {(theirs.number, "trains")}
     assert others[0].where
-    other.study.tell(theirs, state=optuna.trial.TrialState.FAIL)
+    assert all(worker.own for worker in listener.statuses[-1].crew)
 
 
 def test_the_front_keeps_what_no_other_beats():
