@@ -5,7 +5,10 @@ from importlib import import_module
 from typing import Any
 
 from layersearch.errors import ConfigError, Problem
+from layersearch.execution import Observer
 from layersearch.strategies.options import called, imported
+
+METHODS = tuple(name for name in vars(Observer) if not name.startswith("_"))
 
 # name: module and class here, and the library's module and package
 _TRACKERS = {
@@ -59,18 +62,3 @@ def _own(name: str, options: Mapping[str, Any], *, where: str) -> Any:
         remedy = f"give it at least one of the methods {', '.join(METHODS)}"
         raise ConfigError([Problem(where=where, what=what, remedy=remedy)])
     return made
-
-
-METHODS = (
-    "began",
-    "phase",
-    "started",
-    "reported",
-    "finished",
-    "pruned",
-    "failed",
-    "status",
-    "message",
-    "retraining",
-    "ended",
-)
