@@ -27,9 +27,9 @@ from layersearch.subtuning import (
     Contender,
     Recipe,
     Verdict,
-    feature_store,
     judge,
     known_costs,
+    open_test_split,
     open_workplace,
 )
 
@@ -74,16 +74,7 @@ def rows(parts: Components, seeds: int) -> Iterator[list[str]]:
     """A line of the table for each subset."""
     materials = parts.materials
     workplace = open_workplace(materials, WorkerPlace(number=0, threads=1))
-    materials.data.test.unseal()
-    samples = materials.data.test.open("a comparison of heads")
-    test = feature_store(
-        materials,
-        workplace.chain,
-        samples.images,
-        device=workplace.device,
-        precision="fp32",
-        part="test",
-    )
+    samples, test = open_test_split(materials, workplace, purpose="a comparison of heads")
 
     def verdict(subset: Subset, recipe: Recipe) -> Verdict:
         return judge(

@@ -41,8 +41,8 @@ from layersearch.subtuning import (
     Verdict,
     Workplace,
     contenders,
-    feature_store,
     judge,
+    open_test_split,
     open_workplace,
 )
 
@@ -209,16 +209,7 @@ def _judge_all(
     """The chosen subset first, then the baselines; and the baselines that failed, with why."""
     parts, final = end.parts, end.parts.config.final
     materials = parts.materials
-    materials.data.test.unseal()
-    samples = materials.data.test.open("the winner and the baselines")
-    test = feature_store(
-        materials,
-        workplace.chain,
-        samples.images,
-        device=workplace.device,
-        precision="fp32",
-        part="test",
-    )
+    samples, test = open_test_split(materials, workplace, purpose="the winner and the baselines")
 
     def say(name: str, number: int, epoch: int, score: float | None = None) -> None:
         place = next(place for place, found in enumerate(field) if found.name == name)

@@ -16,6 +16,7 @@ from layersearch.subtuning.job import (
     SubtuningJob,
     feature_store,
     known_costs,
+    open_test_split,
     open_workplace,
 )
 from layersearch.subtuning.network import TunedNetwork, first_tuned, require_cut
@@ -44,6 +45,7 @@ __all__ = [
     "first_tuned",
     "judge",
     "known_costs",
+    "open_test_split",
     "open_workplace",
     "recipe_from",
     "remove_leftovers",

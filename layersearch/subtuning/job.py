@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from layersearch.backbones import Backbone, Chain, build_chain
-from layersearch.data import Augmentation, DataSplits, Views
+from layersearch.data import Augmentation, DataSplits, Samples, Views
 from layersearch.errors import TrialOutOfMemory
 from layersearch.objectives import Objective, Outcome, subset_costs
 from layersearch.objectives.latency import LatencyTable
@@ -230,6 +230,29 @@ def feature_store(
         view_samples=view_samples,
         key=f"{materials.cache_key}-{part}-{precision}",
     )
+
+
+def open_test_split(
+    materials: Materials, workplace: Workplace, *, purpose: str
+) -> tuple[Samples, FeatureStore]:
+    """The test samples and their features, in float32: what a saved task will compute.
+
+    Args:
+        materials: of a search that has ended, or of none: nothing may be chosen by what comes out.
+        workplace: with the backbone on its device.
+        purpose: what they are opened for, in words.
+    """
+    materials.data.test.unseal()
+    samples = materials.data.test.open(purpose)
+    features = feature_store(
+        materials,
+        workplace.chain,
+        samples.images,
+        device=workplace.device,
+        precision="fp32",
+        part="test",
+    )
+    return samples, features
 
 
 def known_costs(
