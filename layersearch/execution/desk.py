@@ -23,6 +23,7 @@ from layersearch.study.opening import OpenStudy
 from layersearch.study.orphans import requeue_interrupted
 from layersearch.study.recording import (
     record_failure,
+    record_look,
     record_memo,
     record_pruned,
     record_report,
@@ -189,7 +190,7 @@ class Desk:
             return TrialStopped(running.dismissed, pruned=False)
         if self.interrupted():
             return TrialStopped("interrupted", pruned=False)
-        if self.prunes and running.trial.should_prune():
+        if self.prunes and running.proposal.look is None and running.trial.should_prune():
             return TrialStopped(f"pruned after epoch {report.epoch} of fold {report.fold}")
         return None
 
@@ -202,9 +203,16 @@ class Desk:
             self._fail_of_itself(running, Failed(number=running.proposal.number, reason=reason))
             return
         self._take(running)
-        ended = record_result(self._study, running.trial, result, extra=self._extra(running))
+        extra = self._extra(running)
+        if running.proposal.look is not None:
+            ended = record_look(self._study, running.trial, result, extra=extra)
+            if ended is not None:
+                self._audience.pruned(running.proposal, ended.user_attrs[names.REASON])
+        else:
+            ended = record_result(self._study, running.trial, result, extra=extra)
+            if ended is not None:
+                self._tell_finished(running.proposal, ended)
         if ended is not None:
-            self._tell_finished(running.proposal, ended)
             self._in_a_row = 0
         self._checkpoints.remove(running.proposal)
         self._settle_twins(running)
@@ -351,7 +359,7 @@ class Desk:
     def twin(self, subset: Subset, recipe: str) -> RunningTrial | None:
         """The running trial of the same subset and recipe, if there is one."""
         for running in self.running.values():
-            same = running.proposal.subset == subset
+            same = running.proposal.subset == subset and running.proposal.look is None
             if same and names.canonical(running.proposal.recipe) == recipe:
                 return running
         return None

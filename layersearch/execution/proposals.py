@@ -182,7 +182,11 @@ class Proposals:
                 raise SearchError(f"the sampler claimed no subset {MAX_UNCLAIMED} times in a row")
             return Rest(reason="another driver has the last subsets", others=True)
         self._unclaimed = 0
-        proposal = Proposal(number=trial.number, subset=subset, recipe=dict(self._recipe(trial)))
+        recipe = dict(self._recipe(trial))
+        look = trial.user_attrs.get(names.LOOK)
+        if look is not None:
+            recipe["epochs"] = look
+        proposal = Proposal(number=trial.number, subset=subset, recipe=recipe, look=look)
         record_start(
             trial,
             subset=subset,
@@ -195,7 +199,7 @@ class Proposals:
             record_infeasible(self._opened.study, trial, reason)
             self._audience.pruned(proposal, f"infeasible: {reason}")
             return None
-        if not self._retrain and self._known(trial, proposal, history):
+        if look is None and not self._retrain and self._known(trial, proposal, history):
             return None
         return Ask(trial=trial, proposal=self._desk.fit(proposal))
 
@@ -215,5 +219,5 @@ class Proposals:
 
 def _add_scored(numbers: dict[tuple[Subset, str], int], record: TrialRecord) -> None:
     """Subset and recipe -> the number of the trial that has their score."""
-    if record.score is not None and record.subset is not None:
+    if record.score is not None and record.subset is not None and record.look is None:
         numbers.setdefault((record.subset, names.canonical(record.recipe)), record.number)

@@ -44,6 +44,9 @@ class TrialRecord:
     fold_scores: tuple[float, ...] = ()
     correct: NDArray[np.bool_] | None = None  # (N,), of the pooled validation samples in id order
     recipe: Mapping[str, Any] = field(default_factory=dict)  # sampled recipe numbers, if any
+    # A look: a complete schedule of so many epochs instead of the recipe's. One that ended well is
+    # PRUNED (it is no trial of the whole schedule), and has a score.
+    look: int | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)  # the trial's user attributes
 
 
@@ -58,6 +61,7 @@ class Chronicle:
         self.ended: list[TrialRecord] = []
         self.scores: dict[Subset, TrialRecord] = {}
         self.pruned: set[Subset] = set()
+        self.looks: dict[tuple[Subset, int], TrialRecord] = {}
         self.failures: Counter[Subset] = Counter()
         self.lineage = object()  # another one when what was known of a subset has changed
 
@@ -67,7 +71,9 @@ class Chronicle:
         subset = record.subset
         if subset is None:
             return
-        if record.state is TrialState.COMPLETE:
+        if record.look is not None and record.state is not TrialState.FAILED:
+            self.looks.setdefault((subset, record.look), record)
+        elif record.state is TrialState.COMPLETE:
             self._add_score(subset, record)
         elif record.state is TrialState.PRUNED:
             if subset not in self.scores:
@@ -96,6 +102,7 @@ class History(Sequence[TrialRecord]):
     scores: Mapping[Subset, TrialRecord]  # the best complete trial of each subset that has one
     running: frozenset[Subset]  # the subsets in training now
     pruned: frozenset[Subset]  # the subsets that were stopped early and have no score
+    looks: Mapping[tuple[Subset, int], TrialRecord]  # the first look of each length at each subset
 
     def __init__(
         self, records: Iterable[TrialRecord] = (), *, chronicle: Chronicle | None = None
@@ -113,6 +120,7 @@ class History(Sequence[TrialRecord]):
         self.lineage = chronicle.lineage  # while it is the same, what was settled stays so
         self.scores = chronicle.scores.copy()
         self.pruned = frozenset(chronicle.pruned)
+        self.looks = chronicle.looks.copy()
         self._failures = chronicle.failures.copy()
         self.running = frozenset(r.subset for r in active if r.subset is not None)
 

@@ -23,6 +23,7 @@ class Proposal:
     subset: Subset
     recipe: Mapping[str, float | int | str] = field(default_factory=dict)  # sampled numbers, if any
     snapshot: bytes | None = field(default=None, repr=False)  # state to resume from
+    look: int | None = None  # epochs of a schedule shorter than the recipe's; also in `recipe`
     batch_parts: int = 1  # that each batch is trained in, where memory does not take it whole
 
 

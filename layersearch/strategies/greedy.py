@@ -5,6 +5,10 @@ probe, usually) and tries, in each round, every unit that is not yet chosen; bac
 everything and tries to leave out each. A round ends when all its candidates are settled; then the
 stop rule (`stop_rules`) judges its best. At most n·k + 1 trainings instead of 2^n.
 
+Lazy rounds. What a unit gains rarely grows as the subset does. With `lazy`, a round after the first
+tries last round's best first, and skips those whose last gain, plus so many of its standard errors,
+is below what the best of this round gains already.
+
 Bounds. Every candidate is in the search space. Where the start is not (`min_units`, runs), the
 first round has all the smallest subsets of the space as candidates and its best is accepted: for
 runs that is the whole search. Where everything is over a budget or `max_units`, backward starts
@@ -45,6 +49,7 @@ from layersearch.strategies.stop_rules import (
     Standing,
     Verdict,
     official_rule,
+    paired_gain,
     paired_rule,
     paper_rule,
 )
@@ -62,13 +67,14 @@ class Round:
 
     number: int  # from 1
     base: Subset | None  # what the candidates build on; None: they begin the search
-    candidates: tuple[Subset, ...]
+    candidates: tuple[Subset, ...]  # without those that are skipped
     trials: tuple[Subset, ...]  # the candidates; before them the base, if it needs a score
     settled: int  # how many of the trials
     winner: Subset | None  # the best candidate that has a score
     chosen: Subset | None  # the answer
     begun: "_State" = field(repr=False)
     stop: str | None = None  # why there is no round after it
+    skipped: tuple[Subset, ...] = ()  # candidates that could hardly win
 
     @property
     def complete(self) -> bool:
@@ -85,6 +91,7 @@ class _State:
     chosen: Subset | None = None
     best: float = -inf  # score of `chosen`
     last: Mapping[str, float] = field(default_factory=dict)  # unit -> its score in the last round
+    bounds: Mapping[str, float] = field(default_factory=dict)  # unit -> what it may gain, if lazy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +117,8 @@ class Greedy:
         start_score: for 'paper' and 'official' forward, what the first round's best must exceed.
             Default: 0, as in the paper; minus infinity if that best is negative, as a loss is.
         speculate: how many rounds ahead free workers go; 0: they wait.
+        lazy: standard errors that a unit's gain may grow by from round to round; None: every
+            round tries every unit.
         max_failures: how often a subset may fail before it is lost.
     """
 
@@ -124,9 +133,11 @@ class Greedy:
         max_rounds: int | None = None,
         start_score: float | None = None,
         speculate: int = 1,
+        lazy: float | None = None,
         max_failures: int = MAX_FAILURES,
     ) -> None:
         self.space = space
+        self.lazy = lazy
         self.forward = direction == "forward"
         self.max_rounds = max_rounds
         self.speculate = speculate
@@ -239,7 +250,12 @@ class Greedy:
         scores = [-inf if record is None else finite_score(record) for record in records]
         unscored = [s for s, record in zip(subsets, records, strict=True) if record is None]
         pending = sum(not ledger.settled(subset) for subset in unscored)
-        candidates = self._in_order(options, state.last) if pending else subsets
+        candidates = self._in_order(options, state.bounds or state.last) if pending else subsets
+        skipped = self._skipped(state, ledger)
+        if skipped:
+            candidates = tuple(s for s in candidates if s not in skipped)
+            scores = [-inf if s in skipped else x for s, x in zip(subsets, scores, strict=True)]
+            pending = sum(not ledger.settled(s) for s in unscored if s not in skipped)
         trials = candidates
         if state.number == 1 and state.base is not None and self._scores_start:
             trials = (state.base, *candidates)
@@ -255,14 +271,50 @@ class Greedy:
             winner=best_scored(zip(subsets, scores, strict=True), self.space),
             chosen=state.chosen,
             begun=state,
+            skipped=tuple(s for s in subsets if s in skipped),
         )
         if played.winner is not None:
             by_unit = {unit: score for (unit, _), score in zip(options, scores, strict=True)}
-            return self._judged(played, replace(state, last=by_unit), ledger)
+            after = replace(state, last=by_unit, bounds=self._bounds(options, state, ledger))
+            return self._judged(played, after, ledger)
         if not candidates and state.chosen is None:
             played = replace(played, chosen=state.base)
         why = "every candidate failed or was pruned" if candidates else "no unit is left to try"
         return replace(played, stop=why), None
+
+    def _skipped(self, state: _State, ledger: Ledger) -> frozenset[Subset]:
+        """Candidates that can hardly win, by their last gains; known for sure once the round ends.
+
+        Decided in the order in which the round tries them, from the scores of those before: the
+        same whoever trains them, and whatever else has a score.
+        """
+        base = ledger.score(state.base) if state.base is not None else -inf
+        if not state.bounds or base == -inf:
+            return frozenset()
+        most, found = -inf, set[Subset]()
+        options = self._options(state.base)
+        for unit, subset in sorted(options, key=lambda option: -state.bounds.get(option[0], inf)):
+            if state.bounds.get(unit, inf) < most:
+                found.add(subset)
+            else:
+                most = max(most, ledger.score(subset) - base)
+        return frozenset(found)
+
+    def _bounds(
+        self, options: tuple[tuple[str, Subset], ...], state: _State, ledger: Ledger
+    ) -> Mapping[str, float]:
+        """What each unit may gain in the next round; a skipped one, no more than before."""
+        base = None if state.base is None else ledger.scores.get(state.base)
+        if self.lazy is None or base is None or ledger.score(base.subset or Subset()) == -inf:
+            return {}
+        found = dict(state.bounds)
+        skipped = self._skipped(state, ledger)
+        for unit, subset in options:
+            record = ledger.scores.get(subset)
+            if record is not None and finite_score(record) > -inf and subset not in skipped:
+                gain = paired_gain(record, base)
+                found[unit] = gain.mean + self.lazy * gain.stderr
+        return found
 
     def _judged(self, played: Round, state: _State, ledger: Ledger) -> tuple[Round, _State | None]:
         winner = played.winner

@@ -26,6 +26,14 @@ class Wait:
 
 
 @dataclass(frozen=True)
+class Look:
+    """Train this subset by a complete schedule of fewer epochs than the recipe's."""
+
+    subset: Subset
+    epochs: int
+
+
+@dataclass(frozen=True)
 class Done:
     """Nothing left to train."""
 
@@ -50,7 +58,7 @@ class Progress:
 class Strategy(Protocol):
     """What proposes subsets."""
 
-    def propose(self, history: History) -> Subset | Wait | Done:
+    def propose(self, history: History) -> "Proposed":
         """The next subset to train: never one that is settled or running."""
         ...
 
@@ -61,6 +69,9 @@ class Strategy(Protocol):
     def explain(self, history: History) -> Progress:
         """Where the search stands."""
         ...
+
+
+Proposed = Subset | Look | Wait | Done
 
 
 @runtime_checkable
@@ -190,7 +201,7 @@ class Queued:
         self.queue = tuple(dict.fromkeys(queue))
         self._max_failures = max_failures
 
-    def propose(self, history: History) -> Subset | Wait | Done:
+    def propose(self, history: History) -> Proposed:
         """The first open subset of the queue, then what the strategy proposes."""
         ledger = Ledger(history, max_failures=self._max_failures)
         queued = ledger.first_open(self.queue)

@@ -19,6 +19,7 @@ SUBSET = "subset"  # list of unit names, by depth
 TUNES = "tunes"  # the same in words, for people
 ROUND = "round"  # of a strategy that goes by rounds, from 1
 RECIPE = "recipe"  # sampled recipe numbers, if any
+LOOK = "look"  # epochs of its own complete schedule, shorter than the recipe's; else not there
 DRIVER = "driver"  # token of the driver that runs it
 RETRY_OF = "retry_of"  # number of the interrupted trial that it repeats
 
@@ -35,6 +36,7 @@ CURVE = "curve"  # {step: score}, where Optuna keeps no intermediate values (sev
 FEASIBLE = "feasible"  # only where there are constraints
 CONSTRAINTS = "constraints"  # {name: value}, feasible when <= 0
 FAILURE = "failure"  # reason, and the traceback where there is one
+SCORE = "score"  # of a look, in the study's own direction
 REASON = "reason"  # one line: why it was pruned or failed
 INTERRUPTED = "interrupted"  # ended by an interruption or a lost worker, not of itself
 LOST = "lost"  # its worker died

@@ -86,6 +86,8 @@ def trial_record(trial: FrozenTrial, *, signs: Sequence[float] = (1.0,)) -> Tria
         values = tuple(sign * float(v) for sign, v in zip(signs, trial.values, strict=True))
         if attrs.get(names.FEASIBLE) is False:
             state = TrialState.PRUNED
+    elif state is TrialState.PRUNED and names.SCORE in attrs:
+        score = sign * float(attrs[names.SCORE]) if attrs.get(names.FEASIBLE) is not False else None
     return TrialRecord(
         number=trial.number,
         subset=None if subset is None else Subset(subset),
@@ -96,5 +98,6 @@ def trial_record(trial: FrozenTrial, *, signs: Sequence[float] = (1.0,)) -> Tria
         fold_scores=tuple(attrs.get(names.FOLD_SCORES) or ()),
         correct=names.decode_correct(attrs.get(names.CORRECT)),
         recipe=attrs.get(names.RECIPE) or {},
+        look=attrs.get(names.LOOK),
         attributes=attrs,
     )

@@ -95,20 +95,7 @@ def record_result(
         result: its values are finite numbers, one an objective.
         extra: further attributes: seconds, epochs, trainings.
     """
-    own = (names.SUBSET, names.RECIPE, names.DRIVER, names.RETRY_OF, names.MEMO_OF)
-    found: dict[str, Any] = {
-        name: value for name, value in result.attributes.items() if name not in own
-    }
-    found |= {
-        **result.costs,
-        names.STDERR: result.stderr,
-        names.FOLD_SCORES: list(result.fold_scores) or None,
-        names.CORRECT: names.encode_correct(result),
-        **extra,
-    }
-    if result.constraints:
-        found[names.CONSTRAINTS] = dict(result.constraints)
-        found[names.FEASIBLE] = all(value <= 0 for value in result.constraints.values())
+    found = _found(result, extra)
     try:
         for name, limit in result.constraints.items():
             trial.set_constraint(name, float(limit))
@@ -155,6 +142,17 @@ def record_pruned(
     return _end(study, trial, TrialState.PRUNED, {names.REASON: reason, **extra})
 
 
+def record_look(
+    study: optuna.Study, trial: optuna.Trial, result: TrialResult, *, extra: Mapping[str, Any]
+) -> FrozenTrial | None:
+    """Ends a look: PRUNED, since its score is not that of the whole schedule, which it keeps."""
+    found = _found(result, extra)
+    found[names.SCORE] = float(result.values[0])
+    epochs = trial.user_attrs[names.LOOK]
+    found[names.REASON] = f"a look of {epochs} epochs: {float(result.values[0]):.4f}"
+    return _end(study, trial, TrialState.PRUNED, found)
+
+
 def record_infeasible(study: optuna.Study, trial: optuna.Trial, reason: str) -> FrozenTrial | None:
     """Ends a trial whose subset a limit rules out: nothing is trained."""
     found = {names.REASON: f"infeasible: {reason}", names.INFEASIBLE: reason}
@@ -172,6 +170,25 @@ def record_memo(
     for name, limit in found.get(names.CONSTRAINTS, {}).items():
         trial.set_constraint(name, float(limit))
     return _end(study, trial, TrialState.COMPLETE, found, source.values)
+
+
+def _found(result: TrialResult, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """What a trial found, as attributes."""
+    own = (names.SUBSET, names.RECIPE, names.LOOK, names.DRIVER, names.RETRY_OF, names.MEMO_OF)
+    found: dict[str, Any] = {
+        name: value for name, value in result.attributes.items() if name not in own
+    }
+    found |= {
+        **result.costs,
+        names.STDERR: result.stderr,
+        names.FOLD_SCORES: list(result.fold_scores) or None,
+        names.CORRECT: names.encode_correct(result),
+        **extra,
+    }
+    if result.constraints:
+        found[names.CONSTRAINTS] = dict(result.constraints)
+        found[names.FEASIBLE] = all(value <= 0 for value in result.constraints.values())
+    return found
 
 
 def _end(

@@ -223,6 +223,7 @@ def _retrain(
     )
     seconds = time.perf_counter() - started
     everything = torch.arange(len(test_labels))
+    network.unfold()  # as the saved task will compute
     logits = evaluate(network, test, everything, device=workplace.device, precision="fp32")
     state = network.tuned_state() if number == 0 else {}
     return Retraining(

@@ -1,7 +1,7 @@
 """The network of one trial: the stages from the first tuned unit on, with its own units and head.
 
-Everything frozen is shared with the backbone; only tuned units and the head are copied. Frozen
-modules stay in eval mode whatever anyone calls: their BatchNorm statistics belong to the pretrained
+Everything frozen is shared with the backbone; only tuned units and the head are copied, and, once
+for all trials, convolutions with the frozen norms folded into them. Frozen modules stay in eval mode whatever anyone calls: their BatchNorm statistics belong to the pretrained
 weights (paper, section 2).
 """
 
@@ -55,7 +55,7 @@ class TunedNetwork(nn.Module):
         copies = _copies(stages, tuned)
         if recipe.start == "random":
             _reinitialise(stages, copies, seed=derive_seed(seed, "units"))
-        self.stages = nn.ModuleList(
+        plain = [
             _own_stage(
                 stage,
                 copies,
@@ -63,6 +63,12 @@ class TunedNetwork(nn.Module):
                 {chain.head: head} if index == len(stages) - 1 else {},
             )
             for index, stage in enumerate(stages)
+        ]
+        # Frozen stages need not compute their norms anew in every step.
+        self._frozen = {index: stage for index, stage in enumerate(plain) if stage is stages[index]}
+        self.stages = nn.ModuleList(
+            chain.folded(self.first + index) if index in self._frozen else stage
+            for index, stage in enumerate(plain)
         )
         self._moving = moving
         self._norms_move = recipe.norms == "train"
@@ -100,6 +106,11 @@ class TunedNetwork(nn.Module):
             module.training = mode
         self.head.train(mode)
         return self
+
+    def unfold(self) -> None:
+        """Has frozen stages compute what they do in the backbone, to the last bit."""
+        for index, stage in self._frozen.items():
+            self.stages[index] = stage
 
     @property
     def tuned_parameters(self) -> list[nn.Parameter]:

@@ -85,6 +85,7 @@ def test_only_tuned_units_and_head_are_copied(workplace: Workplace) -> None:
     chain = workplace.chain
     network = _network(chain, ["layer2.0"])
     shared = {id(parameter) for parameter in chain.network.parameters()}
+    shared |= {id(p) for k in range(len(chain.stages)) for p in chain.folded(k).parameters()}
     own = {id(p) for p in network.parameters()} - shared
     chosen = next(unit for unit in chain.units if unit.name == "layer2.0")
     assert len(own) == len(chosen.parameters) + 2

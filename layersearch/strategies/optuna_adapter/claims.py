@@ -21,8 +21,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from layersearch.space import History, SearchSpace, Subset
-from layersearch.strategies.protocol import Done, Wait
-from layersearch.study.attributes import ROUND, SUBSET
+from layersearch.strategies.protocol import Look, Proposed
+from layersearch.study.attributes import LOOK, ROUND, SUBSET
 from layersearch.study.together import check_compatible, write_together
 
 CLAIM = "claim"  # user attribute of a trial that claimed nothing: 'none: why'
@@ -71,7 +71,7 @@ class Claims:
         self,
         study: Study,
         trial: FrozenTrial,
-        choice: Subset | Wait | Done,
+        choice: Proposed,
         *,
         parameters: Mapping[str, Any],
         distributions: Mapping[str, BaseDistribution],
@@ -89,10 +89,12 @@ class Claims:
         """
         if isinstance(choice, Subset):
             claim: dict[str, Any] = {SUBSET: list(choice)}
-            if round_ is not None:
-                claim[ROUND] = round_
+        elif isinstance(choice, Look):
+            claim = {SUBSET: list(choice.subset), LOOK: choice.epochs}
         else:
-            claim, parameters = {CLAIM: f"none: {choice.reason}"}, {}
+            claim, parameters, round_ = {CLAIM: f"none: {choice.reason}"}, {}, None
+        if round_ is not None:
+            claim[ROUND] = round_
         if parameters and not self._checked:
             check_compatible(study.get_trials(deepcopy=False), distributions)
             self._checked = True

@@ -21,7 +21,15 @@ from layersearch.strategies.optuna_adapter.claims import (
     whole_study,
 )
 from layersearch.strategies.optuna_adapter.ranges import distributions
-from layersearch.strategies.protocol import Done, Guesses, Progress, Strategy, Wait
+from layersearch.strategies.protocol import (
+    Done,
+    Guesses,
+    Look,
+    Progress,
+    Proposed,
+    Strategy,
+    Wait,
+)
 
 ReadHistory = Callable[[Study], History]
 
@@ -54,7 +62,7 @@ class StrategySampler(BaseSampler):
     def outlook(self, history: History) -> Wait | Done | None:
         """Whether to wait, or to end, rather than to ask for a trial; None: ask."""
         proposal = self._propose(history)
-        return None if isinstance(proposal, Subset) else proposal
+        return proposal if isinstance(proposal, Wait | Done) else None
 
     def moot(self, history: History) -> frozenset[Subset]:
         """The running subsets whose scores cannot matter any more."""
@@ -76,7 +84,8 @@ class StrategySampler(BaseSampler):
             past = self._claims.at_turn(whole, trial.number, self._read_history)
             fixed = enqueued(trial, self.space)
             choice = self._propose(past) if fixed is None else fixed
-            on = self.space.to_parameters(choice) if isinstance(choice, Subset) else {}
+            subset = choice.subset if isinstance(choice, Look) else choice
+            on = self.space.to_parameters(subset) if isinstance(subset, Subset) else {}
             self._claims.publish(
                 whole,
                 trial,
@@ -121,8 +130,10 @@ class StrategySampler(BaseSampler):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())
 
-    def _round(self, choice: Subset | Wait | Done, history: History) -> int | None:
+    def _round(self, choice: Proposed, history: History) -> int | None:
         """Of a choice that adds to what the current round builds on, or takes from it."""
+        if isinstance(choice, Look):
+            choice = choice.subset
         if not isinstance(choice, Subset):
             return None
         progress = self.strategy.explain(history)
@@ -136,14 +147,17 @@ class StrategySampler(BaseSampler):
         nested = base <= subset or subset <= base
         return progress.round + steps - 1 if nested and steps in (1, 2) else None
 
-    def _propose(self, history: History) -> Subset | Wait | Done:
+    def _propose(self, history: History) -> Proposed:
         with self._lock:
             proposal = self.strategy.propose(history)
         if isinstance(proposal, Subset):
             return self.space.subset(proposal, where="strategy.propose")
+        if isinstance(proposal, Look):
+            subset = self.space.subset(proposal.subset, where="strategy.propose")
+            return Look(subset, proposal.epochs)
         if not isinstance(proposal, Wait | Done):
             raise SearchError(
-                f"strategy: {type(self.strategy).__name__}.propose must give a Subset, Wait or "
-                f"Done, got {proposal!r:.80}"
+                f"strategy: {type(self.strategy).__name__}.propose must give a Subset, Look, "
+                f"Wait or Done, got {proposal!r:.80}"
             )
         return proposal

@@ -1,0 +1,157 @@
+"""A race: any strategy on short schedules first, the whole schedule for what is tied at the top.
+
+A *look* at a subset is a complete training of fewer epochs than the recipe's, its learning rate
+annealed to the end: a schedule cut short would rank by what has not settled yet. Looks go by the
+strategy's own rules, as if they were the search. When it is done, the *finalists* are trained by
+the whole recipe: the subset that the strategy chose, and those whose looks are not clearly worse on
+the same validation samples, the best looks first. The answer is the best of them.
+
+The noise of validation, not the length of training, limits how well subsets can be told apart, so a
+look tells nearly as much as a whole schedule (`docs/benchmarks.md` has what it costs in accuracy).
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from layersearch.space import (
+    Chronicle,
+    Follower,
+    History,
+    SearchSpace,
+    Subset,
+    TrialRecord,
+    TrialState,
+)
+from layersearch.strategies.protocol import (
+    MAX_FAILURES,
+    Done,
+    Guesses,
+    Ledger,
+    Look,
+    Progress,
+    Proposed,
+    Strategy,
+    Wait,
+    best_of,
+    finite_score,
+    shown_score,
+)
+from layersearch.strategies.stop_rules import paired_gain
+
+
+class Race:
+    """Runs a strategy on looks, then trains the finalists by the whole schedule.
+
+    Args:
+        strategy: what proposes subsets to look at; it sees looks only.
+        space: of the subsets.
+        epochs: of a look.
+        finalists: how many subsets are trained by the whole schedule, at most.
+        z: standard errors of the paired difference within which two looks are tied.
+        max_failures: how often a subset may fail before it is lost.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        space: SearchSpace,
+        *,
+        epochs: int,
+        finalists: int = 3,
+        z: float = 1.0,
+        max_failures: int = MAX_FAILURES,
+    ) -> None:
+        self.strategy = strategy
+        self.space = space
+        self.epochs = epochs
+        self.most_finalists = finalists
+        self.z = z
+        self.max_failures = max_failures
+        self._looks = Follower(Chronicle, self._add)
+
+    def propose(self, history: History) -> Proposed:
+        """A look that the strategy asks for, then the finalists."""
+        view = self.looks(history)
+        proposal = self.strategy.propose(view)
+        if isinstance(proposal, Subset):
+            return Look(proposal, self.epochs)
+        if not isinstance(proposal, Done):
+            return proposal
+        ledger = Ledger(history, max_failures=self.max_failures)
+        finalists = self.finalists(view)
+        whole = {r.subset for r in history.active if r.look is None}
+        unsettled = [subset for subset in finalists if not ledger.settled(subset)]
+        waiting = [subset for subset in unsettled if subset not in whole]
+        if waiting:
+            return min(waiting, key=ledger.failures)
+        if unsettled:
+            return Wait(f"{len(unsettled)} finalists are running")
+        return Done(f"{proposal.reason}; {len(finalists)} finalists are tried")
+
+    def answer(self, history: History) -> Subset | None:
+        """The best finalist; before one has a score, what the strategy says of the looks."""
+        view = self.looks(history)
+        ledger = Ledger(history, max_failures=self.max_failures)
+        best = best_of(self.finalists(view), ledger, self.space)
+        return self.strategy.answer(view) if best is None else best
+
+    def explain(self, history: History) -> Progress:
+        """Where the strategy stands, or how many finalists are done."""
+        view = self.looks(history)
+        if not isinstance(self.strategy.propose(view), Done):
+            progress = self.strategy.explain(view)
+            return replace(progress, phase=f"{progress.phase} (looks of {self.epochs} epochs)")
+        finalists = self.finalists(view)
+        ledger = Ledger(history, max_failures=self.max_failures)
+        best = self.answer(history)
+        return Progress(
+            phase=f"the whole schedule for {len(finalists)} finalists",
+            candidates=len(finalists),
+            candidates_done=sum(map(ledger.settled, finalists)),
+            best=best,
+            best_score=shown_score(best, ledger),
+        )
+
+    def moot(self, history: History) -> frozenset[Subset]:
+        """What the strategy says of the looks that run."""
+        strategy: object = self.strategy
+        if not isinstance(strategy, Guesses):
+            return frozenset()
+        moot = strategy.moot(self.looks(history))
+        return moot - {r.subset for r in history.active if r.look is None and r.subset is not None}
+
+    def looks(self, history: History) -> History:
+        """The looks of a history, as the strategy sees them: as trials that are complete."""
+        running = [replace(r, look=None) for r in history.active if r.look == self.epochs]
+        return History(running, chronicle=self._looks.of(history))
+
+    def finalists(self, looks: History) -> tuple[Subset, ...]:
+        """The strategy's choice first, then what is tied with it, the best looks first."""
+        chosen = self.strategy.answer(looks)
+        if chosen is None:
+            return ()
+        scores = looks.scores
+        tied = [s for s in scores if s != chosen and s in self.space and self._tied(s, chosen, scores)]
+        tied.sort(
+            key=lambda subset: (
+                -finite_score(scores[subset]),
+                self.space.trainable_parameters(subset),
+                self.space.positions(subset),
+            )
+        )
+        return (chosen, *tied[: self.most_finalists - 1])
+
+    def _tied(
+        self, subset: Subset, chosen: Subset, scores: Mapping[Subset, TrialRecord]
+    ) -> bool:
+        if chosen not in scores:
+            return True
+        gain = paired_gain(scores[chosen], scores[subset])
+        return gain.mean <= self.z * gain.stderr
+
+    def _add(self, looks: Chronicle, record: TrialRecord) -> None:
+        if record.look != self.epochs:
+            return
+        scored = record.state is TrialState.PRUNED and record.score is not None
+        state = TrialState.COMPLETE if scored else record.state
+        looks.add(replace(record, look=None, state=state))
