@@ -72,7 +72,7 @@ def _fused(layer: nn.Module, norm: nn.Module) -> nn.Module:
     fused: nn.Module = fuse_conv_bn_eval(layer, norm)
     weight = layer.weight
     if weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last):
-        fused = fused.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        fused = fused.to(memory_format=torch.channels_last)
     for parameter in fused.parameters():
         parameter.requires_grad_(False)
     return fused.eval()

@@ -7,10 +7,10 @@ from typing import Any
 from optuna.pruners import BasePruner, NopPruner
 
 from layersearch.build.given import Given
-from layersearch.config import CustomConfig, SamplerConfig, SearchConfig
+from layersearch.config import CustomConfig, GreedyConfig, SamplerConfig, SearchConfig
 from layersearch.errors import ConfigError, Problem
 from layersearch.space import History, SearchSpace, Subset
-from layersearch.strategies import Greedy, Ledger, Queued, Strategy, paired_gain
+from layersearch.strategies import Greedy, Ledger, Queued, Race, Strategy, paired_gain
 from layersearch.strategies.options import imported
 from layersearch.strategies.optuna_adapter import (
     StrategySampler,
@@ -21,6 +21,8 @@ from layersearch.strategies.optuna_adapter import (
 from layersearch.study import history
 
 _COMMON = {"name", "trials", "enqueue", "pruner", "options"}
+LOOK_SHARE = 5  # recipes' epochs for one of a look
+RACING = ("look_epochs", "finalists", "lazy")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,10 +44,11 @@ class Proposing:
             trials: the study's.
             sign: -1 where the study minimises: scores are given in its own direction.
         """
-        greedy = _greedy(self.sampler)
+        greedy, race = _greedy(self.sampler)
         if greedy is None:
             return []
-        ledger = Ledger(trials, max_failures=greedy.max_failures)
+        seen = trials if race is None else race.looks(trials)
+        ledger = Ledger(seen, max_failures=greedy.max_failures)
         found = []
         for played in greedy.survey(ledger):
             if not played.complete or played.winner is None:
@@ -63,6 +66,8 @@ class Proposing:
                     "gain_stderr": None if gain is None else gain.stderr,
                     "accepted": played.chosen == played.winner,
                     "candidates": len(played.candidates),
+                    "skipped": [list(subset) for subset in played.skipped],
+                    "look_epochs": None if race is None else race.epochs,
                     "stop": played.stop,
                 }
             )
@@ -87,6 +92,8 @@ def build_proposing(config: SearchConfig, given: Given, space: SearchSpace) -> P
         options = section.options
     else:
         options = section.model_dump(exclude=_COMMON, exclude_none=True)
+        if isinstance(section, GreedyConfig):
+            options = _protocol(section, options, epochs=config.recipe.epochs)
     if given.strategy is None and isinstance(section, CustomConfig):
         name, options = _own(section, space)
     sampler = make_search_sampler(
@@ -111,6 +118,31 @@ def build_proposing(config: SearchConfig, given: Given, space: SearchSpace) -> P
         if given.pruner is not None
         else make_pruner(None if pruner is None else pruner.name, pruner.options if pruner else {}),
     )
+
+
+def _protocol(
+    section: GreedyConfig, options: Mapping[str, Any], *, epochs: object
+) -> dict[str, Any]:
+    """Greedy's options as its protocol has them; only 'fast' looks and skips."""
+    found = {name: value for name, value in options.items() if name != "protocol"}
+    if section.protocol == "fast" and isinstance(epochs, int) and epochs > 1:
+        look = (
+            max(1, round(epochs / LOOK_SHARE))
+            if section.look_epochs is None
+            else section.look_epochs
+        )
+        if look < epochs:
+            return {**found, "look_epochs": look}
+        raise ConfigError(
+            [
+                Problem(
+                    where="strategy.look_epochs",
+                    what=f"a look of {look} epochs is no shorter than the recipe's {epochs}",
+                    remedy="lower it, or write strategy.protocol=whole",
+                )
+            ]
+        )
+    return {name: value for name, value in found.items() if name not in RACING}
 
 
 def _check_end(config: SearchConfig, sampler: StrategySampler | SubsetSampler) -> None:
@@ -172,8 +204,13 @@ def _range(value: Any) -> dict[str, Any]:
     return plain
 
 
-def _greedy(sampler: StrategySampler | SubsetSampler) -> Greedy | None:
+def _greedy(
+    sampler: StrategySampler | SubsetSampler,
+) -> tuple[Greedy | None, Race | None]:
+    """The greedy search, and the race that it is a part of."""
     strategy: Strategy | None = getattr(sampler, "strategy", None)
     if isinstance(strategy, Queued):
         strategy = strategy.strategy
-    return strategy if isinstance(strategy, Greedy) else None
+    race = strategy if isinstance(strategy, Race) else None
+    inner = strategy if race is None else race.strategy
+    return (inner if isinstance(inner, Greedy) else None), race

@@ -2,9 +2,16 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
 from layersearch.config.values import (
     GIVEN,
@@ -62,6 +69,15 @@ class GreedyConfig(StrategyConfig):
     """Adds (or removes) one unit a round, as long as that gains (Kaplun et al. 2023)."""
 
     name: Literal["greedy"] = "greedy"
+    # 'whole': every candidate is trained by the recipe's whole schedule. 'fast': by a look, a
+    # complete schedule of fewer epochs, without the candidates that can hardly win; the whole
+    # schedule is for the finalists. 'paper': algorithm 1 to the letter.
+    protocol: Literal["whole", "fast", "paper"] = "whole"
+    look_epochs: Annotated[int, Field(ge=1)] | None = None  # null: a fifth of recipe.epochs
+    finalists: Annotated[int, Field(ge=1)] = 3  # by the whole schedule, of 'fast'
+    # Standard errors that a unit's gain may grow by from round to round, of 'fast': units that
+    # could then still not win the round are skipped. Null: none is.
+    lazy: Annotated[float, Field(ge=0)] | None = 1.0
     # Adds units to none, leaves out units of all, or does both and takes the better answer.
     direction: Literal["forward", "backward", "both"] = "forward"
     # 'paired': the gain on the same samples exceeds its error; 'paper': it exceeds min_gain;
@@ -73,6 +89,19 @@ class GreedyConfig(StrategyConfig):
     max_rounds: Annotated[int, Field(ge=1)] | None = None  # at most
     start_score: float | None = None  # what round 1 must exceed; null: the rule's own
     speculate: Annotated[int, Field(ge=0)] = 1  # rounds that free workers go ahead
+
+    @model_validator(mode="after")
+    def _to_the_letter(self) -> Self:
+        if self.protocol != "paper":
+            return self
+        if "stop" not in self.model_fields_set:
+            return self.model_copy(update={"stop": "paper"})
+        if self.stop != "paper":
+            raise wrong(
+                f"protocol: paper stops by the paper's rule, not by stop: {self.stop}",
+                "leave `stop` out, or write protocol: whole",
+            )
+        return self
 
 
 def _part(name: str) -> str:

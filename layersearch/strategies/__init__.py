@@ -8,6 +8,7 @@ from layersearch.strategies.profile import Profile, ProfilePoint
 from layersearch.strategies.protocol import (
     Done,
     Ledger,
+    Look,
     Progress,
     Queued,
     Strategy,
@@ -15,6 +16,7 @@ from layersearch.strategies.protocol import (
     best_in_space,
     best_of,
 )
+from layersearch.strategies.race import Race
 from layersearch.strategies.random_search import random_subsets
 from layersearch.strategies.stop_rules import Gain, paired_gain
 
@@ -25,10 +27,12 @@ __all__ = [
     "Greedy",
     "GreedyBothWays",
     "Ledger",
+    "Look",
     "Profile",
     "ProfilePoint",
     "Progress",
     "Queued",
+    "Race",
     "Strategy",
     "Wait",
     "best_in_space",

@@ -177,6 +177,11 @@ class Greedy:
             round=now.number,
         )
 
+    def considered(self, history: History) -> frozenset[Subset]:
+        """What the rounds so far asked for."""
+        rounds = self.survey(Ledger(history, max_failures=self.max_failures))
+        return frozenset(subset for played in rounds for subset in played.trials)
+
     def moot(self, history: History) -> frozenset[Subset]:
         """The running subsets whose scores no round can ask for any more."""
         ledger = Ledger(history, max_failures=self.max_failures)

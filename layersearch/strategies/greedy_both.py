@@ -34,6 +34,11 @@ class GreedyBothWays:
                     return proposal
         return Done("; ".join(str(end.reason) for end in likely if isinstance(end, Done)))
 
+    def considered(self, history: History) -> frozenset[Subset]:
+        """What the rounds of either direction asked for."""
+        forward, backward = self.ways
+        return forward.considered(history) | backward.considered(history)
+
     def moot(self, history: History) -> frozenset[Subset]:
         """What neither direction can ask for any more."""
         forward, backward = self.ways

@@ -10,6 +10,7 @@ from layersearch.strategies.greedy import Greedy
 from layersearch.strategies.greedy_both import GreedyBothWays
 from layersearch.strategies.profile import Profile
 from layersearch.strategies.protocol import MAX_FAILURES, Queued, Strategy
+from layersearch.strategies.race import FINALISTS, Race
 from layersearch.strategies.random_search import random_subsets
 
 _Check = Callable[[Any], str | None]  # an option's value -> what is wrong with it
@@ -53,6 +54,9 @@ OPTIONS: Mapping[str, Mapping[str, _Check]] = {
         "max_rounds": _or_none(_at_least(1)),
         "start_score": _or_none(_number),
         "speculate": _at_least(0),
+        "lazy": _or_none(_number),
+        "look_epochs": _or_none(_at_least(1)),
+        "finalists": _at_least(1),
     },
     "profile": {"parts": _names},
     "exhaustive": {},
@@ -75,7 +79,7 @@ def make_strategy(
     Args:
         name: of the strategy.
         options: of the strategy, as its class or function names them; greedy's `direction` may
-            also be 'both'.
+            also be 'both', and with `look_epochs` it races (see `race`) to `finalists`.
         space: the subsets that may be tried.
         seed: of its random choices.
         enqueue: subsets to try first, whether or not they are in the space.
@@ -126,6 +130,14 @@ def _make(
         return every_subset(space, max_failures=max_failures)
     if name == "random":
         return random_subsets(space, seed=seed, max_failures=max_failures)
+    look_epochs, finalists = options.pop("look_epochs", None), options.pop("finalists", FINALISTS)
+    greedy = _greedy(options, space, max_failures)
+    if look_epochs is None:
+        return greedy
+    return Race(greedy, space, epochs=look_epochs, finalists=finalists, max_failures=max_failures)
+
+
+def _greedy(options: dict[str, Any], space: SearchSpace, max_failures: int) -> Strategy:
     direction = options.pop("direction", "forward")
     if direction != "both":
         return Greedy(space, direction=direction, **options, max_failures=max_failures)

@@ -83,6 +83,15 @@ class Guesses(Protocol):
         ...
 
 
+@runtime_checkable
+class Considers(Protocol):
+    """A strategy that may have scores that did not count: of what it proposed on a guess."""
+
+    def considered(self, history: History) -> frozenset[Subset]:
+        """The subsets whose scores count, the same for any number of workers."""
+        ...
+
+
 class Ledger:
     """A history seen as the fate of each subset.
 

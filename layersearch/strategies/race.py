@@ -24,6 +24,7 @@ from layersearch.space import (
 )
 from layersearch.strategies.protocol import (
     MAX_FAILURES,
+    Considers,
     Done,
     Guesses,
     Ledger,
@@ -37,6 +38,8 @@ from layersearch.strategies.protocol import (
     shown_score,
 )
 from layersearch.strategies.stop_rules import paired_gain
+
+FINALISTS = 3
 
 
 class Race:
@@ -57,7 +60,7 @@ class Race:
         space: SearchSpace,
         *,
         epochs: int,
-        finalists: int = 3,
+        finalists: int = FINALISTS,
         z: float = 1.0,
         max_failures: int = MAX_FAILURES,
     ) -> None:
@@ -130,8 +133,11 @@ class Race:
         chosen = self.strategy.answer(looks)
         if chosen is None:
             return ()
-        scores = looks.scores
-        tied = [s for s in scores if s != chosen and s in self.space and self._tied(s, chosen, scores)]
+        scores, strategy = looks.scores, self.strategy
+        # What was looked at on a wrong guess depends on how many workers there were.
+        count = strategy.considered(looks) if isinstance(strategy, Considers) else scores.keys()
+        others = (s for s in scores if s != chosen and s in count and s in self.space)
+        tied = [subset for subset in others if self._tied(subset, chosen, scores)]
         tied.sort(
             key=lambda subset: (
                 -finite_score(scores[subset]),
@@ -141,9 +147,7 @@ class Race:
         )
         return (chosen, *tied[: self.most_finalists - 1])
 
-    def _tied(
-        self, subset: Subset, chosen: Subset, scores: Mapping[Subset, TrialRecord]
-    ) -> bool:
+    def _tied(self, subset: Subset, chosen: Subset, scores: Mapping[Subset, TrialRecord]) -> bool:
         if chosen not in scores:
             return True
         gain = paired_gain(scores[chosen], scores[subset])

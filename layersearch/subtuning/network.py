@@ -1,8 +1,9 @@
 """The network of one trial: the stages from the first tuned unit on, with its own units and head.
 
 Everything frozen is shared with the backbone; only tuned units and the head are copied, and, once
-for all trials, convolutions with the frozen norms folded into them. Frozen modules stay in eval mode whatever anyone calls: their BatchNorm statistics belong to the pretrained
-weights (paper, section 2).
+for all trials, convolutions with the frozen norms folded into them. Frozen modules stay in eval
+mode whatever anyone calls: their BatchNorm statistics belong to the pretrained weights (paper,
+section 2).
 """
 
 import copy

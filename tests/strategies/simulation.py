@@ -1,7 +1,7 @@
 """A search without training: scores from a function; workers end in any order, or are killed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -14,7 +14,7 @@ from layersearch.space import (
     Unit,
     derive_seed,
 )
-from layersearch.strategies import Done, Strategy, Wait
+from layersearch.strategies import Done, Look, Strategy, Wait
 from layersearch.strategies.protocol import Guesses
 
 Outcome = Callable[[Subset, int], TrialRecord]  # what a trial of this subset and number gives
@@ -94,6 +94,7 @@ class Simulation:
     records: dict[int, TrialRecord] = field(default_factory=dict)
     waits: int = 0
     dismissed: set[Subset] = field(default_factory=set)
+    looks: Callable[[Subset], float] = lambda _: 0.0  # what looks at subsets score
 
     @property
     def history(self) -> History:
@@ -110,7 +111,7 @@ class Simulation:
                 self.dismissed |= moot
                 self._stop(moot)
             proposal = self._free() and strategy.propose(self.history)
-            if isinstance(proposal, Subset):
+            if isinstance(proposal, Subset | Look):
                 self._start(proposal)
                 if self.random.random() < 0.5:
                     self._finish()
@@ -136,16 +137,24 @@ class Simulation:
     def _free(self) -> bool:
         return len(self._running()) < self.workers
 
-    def _start(self, subset: Subset) -> None:
+    def _start(self, proposal: Subset | Look) -> None:
         number = len(self.records)
-        self.records[number] = TrialRecord(number=number, subset=subset, state=TrialState.RUNNING)
+        look = proposal.epochs if isinstance(proposal, Look) else None
+        subset = proposal.subset if isinstance(proposal, Look) else proposal
+        self.records[number] = TrialRecord(
+            number=number, subset=subset, state=TrialState.RUNNING, look=look
+        )
 
     def _finish(self) -> None:
         running = self._running()
         if running:
             record = self.random.choice(running)
             assert record.subset is not None
-            self.records[record.number] = self.outcome(record.subset, record.number)
+            if record.look is None:
+                ended = self.outcome(record.subset, record.number)
+            else:
+                ended = replace(record, state=TrialState.PRUNED, score=self.looks(record.subset))
+            self.records[record.number] = ended
 
     def _kill(self) -> None:
         self._stop(self.history.running)
@@ -157,5 +166,6 @@ class Simulation:
                     number=record.number,
                     subset=record.subset,
                     state=TrialState.FAILED,
+                    look=record.look,
                     attributes={"interrupted": True},
                 )

@@ -21,7 +21,10 @@ def greedy_options(evidence: Evidence) -> dict[str, Any] | None:
     section = evidence.config.get("strategy")
     if not isinstance(section, Mapping) or section.get("name") != "greedy":
         return None
-    return {k: v for k, v in section.items() if k in OPTIONS["greedy"] and v is not None}
+    options = {k: v for k, v in section.items() if k in OPTIONS["greedy"] and v is not None}
+    if section.get("protocol") != "fast":
+        options.pop("lazy", None)
+    return {k: v for k, v in options.items() if k not in ("look_epochs", "finalists")}
 
 
 def greedy_ways(evidence: Evidence, options: Mapping[str, Any]) -> tuple[Greedy, ...]:
