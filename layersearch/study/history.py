@@ -86,8 +86,8 @@ def trial_record(trial: FrozenTrial, *, signs: Sequence[float] = (1.0,)) -> Tria
         values = tuple(sign * float(v) for sign, v in zip(signs, trial.values, strict=True))
         if attrs.get(names.FEASIBLE) is False:
             state = TrialState.PRUNED
-    elif state is TrialState.PRUNED and names.SCORE in attrs:
-        score = sign * float(attrs[names.SCORE]) if attrs.get(names.FEASIBLE) is not False else None
+    elif names.SCORE in attrs and attrs.get(names.FEASIBLE) is not False:  # a look
+        values = (signs[0] * float(attrs[names.SCORE]),)  # races have one objective
     return TrialRecord(
         number=trial.number,
         subset=None if subset is None else Subset(subset),
