@@ -7,7 +7,13 @@ from typing import Any
 from optuna.pruners import BasePruner, NopPruner
 
 from layersearch.build.given import Given
-from layersearch.config import CustomConfig, GreedyConfig, SamplerConfig, SearchConfig
+from layersearch.config import (
+    CustomConfig,
+    GreedyConfig,
+    SamplerConfig,
+    ScreeningConfig,
+    SearchConfig,
+)
 from layersearch.errors import ConfigError, Problem
 from layersearch.space import History, SearchSpace, Subset
 from layersearch.strategies import Greedy, Ledger, Queued, Race, Strategy, paired_gain
@@ -92,7 +98,7 @@ def build_proposing(config: SearchConfig, given: Given, space: SearchSpace) -> P
         options = section.options
     else:
         options = section.model_dump(exclude=_COMMON, exclude_none=True)
-        if isinstance(section, GreedyConfig):
+        if isinstance(section, GreedyConfig | ScreeningConfig):
             options = _protocol(section, options, epochs=config.recipe.epochs)
     if given.strategy is None and isinstance(section, CustomConfig):
         name, options = _own(section, space)
@@ -121,16 +127,16 @@ def build_proposing(config: SearchConfig, given: Given, space: SearchSpace) -> P
 
 
 def _protocol(
-    section: GreedyConfig, options: Mapping[str, Any], *, epochs: object
+    section: GreedyConfig | ScreeningConfig, options: Mapping[str, Any], *, epochs: object
 ) -> dict[str, Any]:
-    """Greedy's options as its protocol has them; only 'fast' looks and skips."""
+    """The options as the section's protocol has them; only 'fast' looks and skips.
+
+    Recipes of one epoch, or whose epochs are searched, have no shorter look.
+    """
     found = {name: value for name, value in options.items() if name != "protocol"}
     if section.protocol == "fast" and isinstance(epochs, int) and epochs > 1:
-        look = (
-            max(1, round(epochs / LOOK_SHARE))
-            if section.look_epochs is None
-            else section.look_epochs
-        )
+        share = max(1, round(epochs / LOOK_SHARE))
+        look = share if section.look_epochs is None else section.look_epochs
         if look < epochs:
             return {**found, "look_epochs": look}
         raise ConfigError(
@@ -142,7 +148,8 @@ def _protocol(
                 )
             ]
         )
-    return {name: value for name, value in found.items() if name not in RACING}
+    without = RACING if isinstance(section, GreedyConfig) else ("look_epochs",)
+    return {name: value for name, value in found.items() if name not in without}
 
 
 def _check_end(config: SearchConfig, sampler: StrategySampler | SubsetSampler) -> None:

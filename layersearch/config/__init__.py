@@ -19,6 +19,7 @@ from layersearch.config.strategy import (
     PrunerConfig,
     RandomConfig,
     SamplerConfig,
+    ScreeningConfig,
     StrategyConfig,
 )
 from layersearch.config.task import BackboneConfig, DataConfig, Limit, ObjectiveConfig, SpaceConfig
@@ -55,6 +56,7 @@ __all__ = [
     "RandomConfig",
     "RecipeConfig",
     "SamplerConfig",
+    "ScreeningConfig",
     "SearchConfig",
     "SpaceConfig",
     "StrategyConfig",

@@ -104,6 +104,18 @@ class GreedyConfig(StrategyConfig):
         return self
 
 
+class ScreeningConfig(StrategyConfig):
+    """Trains a design, subsets chosen together; what each unit adds follows from all of them."""
+
+    name: Literal["screening"] = "screening"
+    looks: Annotated[int, Field(ge=2)] | None = None  # in the design; null: 3 for 2 units
+    # 'fast': the design is trained by looks, complete schedules of fewer epochs, and the finalists
+    # by the recipe's whole schedule; 'whole': all by the whole schedule.
+    protocol: Literal["fast", "whole"] = "fast"
+    look_epochs: Annotated[int, Field(ge=1)] | None = None  # null: a fifth of recipe.epochs
+    finalists: Annotated[int, Field(ge=1)] = 1  # the most promising, trained after the design
+
+
 def _part(name: str) -> str:
     if name not in PARTS and re.fullmatch(r"runs_[1-9]\d*", name) is None:
         raise wrong(
@@ -152,6 +164,7 @@ class CustomConfig(StrategyConfig):
 
 STRATEGIES: dict[str, type[StrategyConfig]] = {
     "greedy": GreedyConfig,
+    "screening": ScreeningConfig,
     "profile": ProfileConfig,
     "exhaustive": ExhaustiveConfig,
     "random": RandomConfig,
@@ -159,6 +172,7 @@ STRATEGIES: dict[str, type[StrategyConfig]] = {
 }
 STRATEGY_TAGS = (
     "greedy",
+    "screening",
     "profile",
     "exhaustive",
     "random",
@@ -184,6 +198,7 @@ def _tag(value: object) -> str | None:
 
 AnyStrategy = Annotated[
     Annotated[GreedyConfig, Tag("greedy")]
+    | Annotated[ScreeningConfig, Tag("screening")]
     | Annotated[ProfileConfig, Tag("profile")]
     | Annotated[ExhaustiveConfig, Tag("exhaustive")]
     | Annotated[RandomConfig, Tag("random")]

@@ -18,6 +18,7 @@ from layersearch.strategies.protocol import (
 )
 from layersearch.strategies.race import Race
 from layersearch.strategies.random_search import random_subsets
+from layersearch.strategies.screening import Screening
 from layersearch.strategies.stop_rules import Gain, paired_gain
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Progress",
     "Queued",
     "Race",
+    "Screening",
     "Strategy",
     "Wait",
     "best_in_space",

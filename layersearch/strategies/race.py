@@ -31,6 +31,7 @@ from layersearch.strategies.protocol import (
     Look,
     Progress,
     Proposed,
+    Ranks,
     Strategy,
     Wait,
     best_of,
@@ -129,7 +130,12 @@ class Race:
         return History(running, chronicle=self._looks.of(history))
 
     def finalists(self, looks: History) -> tuple[Subset, ...]:
-        """The strategy's choice first, then what is tied with it, the best looks first."""
+        """The strategy's choice first, then what is tied with it, the best looks first.
+
+        A strategy that ranks subsets by itself is asked for the first of them.
+        """
+        if isinstance(self.strategy, Ranks):
+            return self.strategy.ranked(looks, self.most_finalists)
         chosen = self.strategy.answer(looks)
         if chosen is None:
             return ()
