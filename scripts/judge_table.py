@@ -1,0 +1,183 @@
+#!/usr/bin/env python
+"""Trains every subset of a small backbone's units: the table that search strategies are judged by.
+
+    python scripts/judge_table.py search_spaces/resnet20_cifar10_jpeg.yaml --seeds 0 1 2
+    python scripts/judge_table.py search_spaces/resnet20_mnist.yaml --seeds 0 1 2
+
+For each seed (it decides the training and validation images, batches and head) every subset of the
+ten units is trained once, as a trial of a search trains it, on 1,000 images, and judged after every
+epoch on 1,000 other images and at the end on test images. What is kept is one bit a sample, so that
+a strategy can be replayed against the table with the paired comparisons it would have made. The
+files are `<output>/<study>-seed<k>.npz`; a run that is cut short goes on where it stopped.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from layersearch.build.components import Components, build_components
+from layersearch.build.given import NOTHING_GIVEN
+from layersearch.config import load_config
+from layersearch.data import Samples
+from layersearch.space import Subset, derive_seed
+from layersearch.space.trial import WorkerPlace
+from layersearch.subtuning import feature_store, open_workplace
+from layersearch.subtuning.training import evaluate, train
+
+SAVE_EVERY = 16  # subsets
+SCHEDULES = (1, 5)  # epochs; each is a whole cosine
+
+
+def main() -> None:
+    """Fills the tables of all seeds in turn."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("config", help="the search file: backbone, data and recipe")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--holdout", type=int, default=1000, help="validation images")
+    parser.add_argument("--test", type=int, default=4000, help="test images")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=Path("runs/tables"))
+    parser.add_argument("-o", "--override", action="append", default=[])
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    for seed in arguments.seeds:
+        config = load_config(
+            arguments.config,
+            [
+                f"seed={seed}",
+                f"data.holdout={arguments.holdout}",
+                "data.folds=null",
+                f"data.test_samples={arguments.test}",
+                *arguments.override,
+            ],
+        )
+        parts = build_components(config, NOTHING_GIVEN)
+        name = f"{Path(arguments.config).stem}-seed{seed}.npz"
+        fill(parts, arguments.output / name, threads=arguments.threads, seed=seed)
+
+
+def fill(parts: Components, path: Path, *, threads: int, seed: int) -> None:
+    """Trains the subsets that the table at `path` lacks."""
+    materials = parts.materials
+    place = WorkerPlace(number=0, threads=threads)
+    workplace = open_workplace(materials, place)
+    data = materials.data
+    data.test.unseal()  # no search is made here: the table's purpose is to judge searches
+    test: Samples = data.test.open("the table that strategies are judged by")
+    test_features = feature_store(
+        materials,
+        workplace.chain,
+        test.images,
+        device=workplace.device,
+        precision=workplace.precision,
+        part="test",
+    )
+    (fold,) = data.folds
+    everything = torch.arange(len(test))
+    targets = workplace.labels.cpu()[fold.validation]
+    table = Table(path, units=[unit.name for unit in workplace.chain.units])
+    for bits in table.missing():
+        subset = table.subset(bits)
+        validation: list[NDArray[np.uint8]] = []
+        seconds: list[float] = []
+        judged = torch.empty(0)
+        for epochs in SCHEDULES:
+            started = time.perf_counter()
+            network = train(
+                workplace,
+                subset,
+                fold.train,
+                replace(materials.recipe, epochs=epochs),
+                seed=derive_seed(materials.seed, "fold", fold.number),
+            )
+            judge = partial(
+                evaluate, network, device=workplace.device, precision=workplace.precision
+            )
+            scores = judge(workplace.features, fold.validation)
+            validation.append(np.packbits((scores.argmax(1) == targets).numpy()))
+            seconds.append(time.perf_counter() - started)
+            if epochs == SCHEDULES[-1]:
+                judged = judge(test_features, everything)
+        right = np.packbits((judged.argmax(1) == test.labels).numpy())
+        table.add(bits, np.stack(validation), right, np.array(seconds, dtype=np.float32))
+        if table.unsaved >= SAVE_EVERY:
+            table.save()
+            print(table.progress(), flush=True)
+    table.save()
+    print(table.progress(), flush=True)
+
+
+class Table:
+    """Rows of subsets, in a file."""
+
+    def __init__(self, path: Path, *, units: list[str]) -> None:
+        self.path = path
+        self.units = units
+        self.unsaved = 0
+        self.rows: dict[int, tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]] = {}
+        if path.exists():
+            with np.load(path, allow_pickle=False) as file:
+                assert list(file["units"]) == units
+                for index, bits in enumerate(file["subsets"].tolist()):
+                    row = (file["validation"][index], file["test"][index])
+                    self.rows[bits] = (*row, file["seconds"][index])
+
+    def subset(self, bits: int) -> Subset:
+        """Bit u of `bits` is unit u."""
+        return Subset([unit for index, unit in enumerate(self.units) if bits >> index & 1])
+
+    def missing(self) -> Iterator[int]:
+        """Up to three units first, then the others in random order: a part is a sample of them."""
+        every = range(2 ** len(self.units))
+        shuffled = np.random.default_rng(0).permutation(len(every))
+        order = sorted(every, key=lambda bits: (bits.bit_count() > 3, shuffled[bits]))
+        return iter([bits for bits in order if bits not in self.rows])
+
+    def add(
+        self,
+        bits: int,
+        validation: NDArray[np.uint8],  # (schedules, packed samples)
+        test: NDArray[np.uint8],  # (packed samples,)
+        seconds: NDArray[np.float32],  # (schedules,)
+    ) -> None:
+        """Adds a row."""
+        self.rows[bits] = (validation, test, seconds)
+        self.unsaved += 1
+
+    def save(self) -> None:
+        """Writes the file anew, aside first."""
+        order = sorted(self.rows)
+        values: dict[str, Any] = {
+            "units": np.array(self.units),
+            "subsets": np.array(order, dtype=np.int64),
+            "validation": np.stack([self.rows[bits][0] for bits in order]),
+            "test": np.stack([self.rows[bits][1] for bits in order]),
+            "seconds": np.stack([self.rows[bits][2] for bits in order]),
+            "schedules": np.array(SCHEDULES),
+        }
+        aside = self.path.with_suffix(".partial.npz")
+        np.savez_compressed(aside, **values)
+        aside.replace(self.path)
+        self.unsaved = 0
+
+    def progress(self) -> str:
+        """How far it is, and the best test score so far."""
+        best = max(self.rows, key=lambda bits: int(np.bitwise_count(self.rows[bits][1]).sum()))
+        hits = int(np.bitwise_count(self.rows[best][1]).sum())
+        seconds = sum(float(row[2].sum()) for row in self.rows.values())
+        return (
+            f"{self.path.name}: {len(self.rows)} of {2 ** len(self.units)} subsets, "
+            f"{seconds:.0f} s; best on test: {self.subset(best)} {hits} right"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,301 @@
+#!/usr/bin/env python
+"""Replays search strategies against tables of trained subsets: regret against epochs spent.
+
+    python scripts/replay_tables.py runs/tables/resnet20_cifar10_jpeg-seed0.npz …
+
+A table (scripts/judge_table.py) holds, of every subset of a backbone's units, which validation
+samples were right after a short and after the whole schedule, and which test samples were. A
+strategy that asks for a subset gets the validation side; what it chooses in the end is judged by
+the test side: its regret is how far below the best subset of the table it scores. Nothing is
+trained, so every strategy runs many times, each time on validation samples drawn anew (with
+replacement) and with another seed. Trials that a table lacks count as lost.
+
+The test scores of the best subset are the largest of many noisy ones, so every regret is somewhat
+too large, by the same amount for all.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from judge_table import Table
+from numpy.typing import NDArray
+
+from layersearch.space import (
+    Chronicle,
+    History,
+    SearchSpace,
+    Subset,
+    TrialRecord,
+    TrialState,
+    Unit,
+)
+from layersearch.strategies import Done, Look, Strategy, make_strategy
+
+SAMPLES = {"validation": 1000, "test": 4000}
+
+
+@dataclass
+class Answer:
+    """What one replay came to."""
+
+    subset: Subset | None
+    epochs: int = 0
+    seconds: float = 0.0  # of processor time, as the table was filled
+    trainings: int = 0
+    lacking: int = 0  # trials that the table does not have
+
+
+Way = Callable[["Game"], Answer]
+
+
+@dataclass
+class Game:
+    """One table with one draw of validation samples."""
+
+    table: "Scores"
+    drawn: NDArray[np.int64]
+    seed: int
+    answer: Answer = field(default_factory=lambda: Answer(None))
+
+    def train(self, subset: Subset, *, number: int, look: int | None) -> TrialRecord:
+        """The trial that the table says it is."""
+        schedule = 0 if look is not None else -1
+        row = self.table.rows.get(subset)
+        self.answer.trainings += 1
+        if row is None:
+            self.answer.lacking += 1
+            return TrialRecord(number=number, subset=subset, state=TrialState.FAILED, look=look)
+        right = row.validation[schedule][self.drawn]
+        self.answer.epochs += int(self.table.schedules[schedule])
+        self.answer.seconds += float(row.seconds[schedule])
+        return TrialRecord(
+            number=number,
+            subset=subset,
+            state=TrialState.COMPLETE if look is None else TrialState.PRUNED,
+            score=float(right.mean()),
+            stderr=float(right.std() / len(right) ** 0.5),
+            correct=right,
+            look=look,
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """A trained subset."""
+
+    validation: NDArray[np.bool_]  # (schedules, N)
+    test: NDArray[np.bool_]  # (M,)
+    seconds: NDArray[np.float32]  # (schedules,)
+
+
+class Scores:
+    """A table, unpacked."""
+
+    def __init__(self, path: Path) -> None:
+        with np.load(path, allow_pickle=False) as file:
+            table = Table(path, units=list(map(str, file["units"])))
+            self.schedules = file["schedules"]
+        self.name = path.stem
+        self.units = table.units
+        self.rows = {
+            table.subset(bits): Row(
+                np.unpackbits(row[0], axis=1)[:, : SAMPLES["validation"]].astype(bool),
+                np.unpackbits(row[1])[: SAMPLES["test"]].astype(bool),
+                row[2],
+            )
+            for bits, row in table.rows.items()
+        }
+        self.test = {subset: float(row.test.mean()) for subset, row in self.rows.items()}
+        self.best = max(self.test.values())
+        self.space = SearchSpace(
+            Unit(name=name, depth=depth, parameters=(f"{name}.weight",), numel=1)
+            for depth, name in enumerate(self.units)
+        )
+
+
+def by_strategy(name: str, **options: Any) -> Way:
+    """A strategy of the library, one worker."""
+
+    def play(game: Game) -> Answer:
+        space = game.table.space
+        strategy: Strategy = make_strategy(name, options, space=space, seed=game.seed)
+        chronicle = Chronicle()
+        while not isinstance(proposal := strategy.propose(History(chronicle=chronicle)), Done):
+            look = proposal.epochs if isinstance(proposal, Look) else None
+            subset = proposal.subset if isinstance(proposal, Look) else proposal
+            assert isinstance(subset, Subset)
+            chronicle.add(game.train(subset, number=len(chronicle.ended), look=look))
+        game.answer.subset = strategy.answer(History(chronicle=chronicle))
+        return game.answer
+
+    return play
+
+
+def by_sampler(make: Callable[[int], optuna.samplers.BaseSampler], trials: int) -> Way:
+    """One of Optuna's samplers, each trial by the whole schedule; the best trial is chosen."""
+
+    def play(game: Game) -> Answer:
+        study = optuna.create_study(direction="maximize", sampler=make(game.seed))
+        units = game.table.units
+        while len(study.trials) < trials:
+            trial = study.ask()
+            on = [unit for unit in units if trial.suggest_categorical(unit, [False, True])]
+            subset = Subset(on)
+            record = game.train(subset, number=trial.number, look=None)
+            trial.set_user_attr("subset", on)
+            if record.score is None:
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            else:
+                study.tell(trial, record.score)
+        game.answer.subset = Subset(study.best_trial.user_attrs["subset"])
+        return game.answer
+
+    return play
+
+
+def exhaustive(game: Game) -> Answer:
+    """The best of all by the whole schedule."""
+    records = [
+        game.train(subset, number=number, look=None)
+        for number, subset in enumerate(game.table.rows)
+    ]
+    game.answer.subset = max(records, key=lambda r: r.score or 0.0).subset
+    return game.answer
+
+
+def linear_probe(game: Game) -> Answer:
+    """No unit at all."""
+    game.answer.subset = Subset()
+    return game.answer
+
+
+def full_finetune(game: Game) -> Answer:
+    """Every unit."""
+    game.answer.subset = Subset(game.table.units)
+    return game.answer
+
+
+WAYS: dict[str, Way] = {
+    "linear probe": linear_probe,
+    "full finetuning": full_finetune,
+    "exhaustive": exhaustive,
+    "greedy, paper": by_strategy("greedy", stop="paper"),
+    "greedy, whole": by_strategy("greedy", stop="paired"),
+    "greedy, whole, lazy": by_strategy("greedy", stop="paired", lazy=1.0),
+    "greedy, fast": by_strategy("greedy", stop="paired", lazy=1.0, look_epochs=1, finalists=3),
+    "greedy, fast, lazy 0": by_strategy(
+        "greedy", stop="paired", lazy=0.0, look_epochs=1, finalists=3
+    ),
+    "greedy, fast, stop paper": by_strategy(
+        "greedy", stop="paper", lazy=1.0, look_epochs=1, finalists=3
+    ),
+    "screening": by_strategy("screening", look_epochs=1),
+    "screening, 3 finalists": by_strategy("screening", look_epochs=1, finalists=3),
+    "screening, 10 looks": by_strategy("screening", look_epochs=1, looks=10),
+    "screening, 30 looks": by_strategy("screening", look_epochs=1, looks=30),
+    "screening, whole": by_strategy("screening"),
+    "random, 20 trials": by_sampler(lambda seed: optuna.samplers.RandomSampler(seed=seed), 20),
+    "TPE, 20 trials": by_sampler(lambda seed: optuna.samplers.TPESampler(seed=seed), 20),
+    "TPE, 40 trials": by_sampler(lambda seed: optuna.samplers.TPESampler(seed=seed), 40),
+}
+
+
+def main() -> None:
+    """Replays all ways on all tables, prints a table of each, and draws the picture."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("tables", type=Path, nargs="+")
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--figure", type=Path, help="where to draw regret against epochs (SVG)")
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    arguments = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    found = {}
+    for path in arguments.tables:
+        scores = Scores(path)
+        found[scores.name] = replayed(scores, arguments.only, arguments.repeats)
+        print_results(scores, found[scores.name])
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=2))
+    if arguments.figure:
+        draw(found, arguments.figure)
+
+
+def replayed(scores: Scores, ways: list[str], repeats: int) -> dict[str, dict[str, float]]:
+    """Means over the repeats, of every way."""
+    results = {}
+    for way in ways:
+        answers = []
+        for seed in range(repeats):
+            drawn = np.random.default_rng(seed).integers(
+                0, SAMPLES["validation"], SAMPLES["validation"]
+            )
+            answers.append(WAYS[way](Game(scores, drawn, seed)))
+        judged = [a for a in answers if a.subset in scores.test]
+        regrets = [scores.best - scores.test[a.subset] for a in judged if a.subset is not None]
+        results[way] = {
+            "regret": float(np.mean(regrets)) if regrets else float("nan"),
+            "stderr": float(np.std(regrets, ddof=1) / len(regrets) ** 0.5)
+            if len(regrets) > 1
+            else float("nan"),
+            "units": float(np.mean([len(a.subset or ()) for a in judged])) if judged else 0.0,
+            "trainings": float(np.mean([a.trainings for a in answers])),
+            "epochs": float(np.mean([a.epochs for a in answers])),
+            "seconds": float(np.mean([a.seconds for a in answers])),
+            "lacking": float(np.mean([a.lacking for a in answers])),
+            "judged": len(judged),
+        }
+    return results
+
+
+def print_results(scores: Scores, results: dict[str, dict[str, float]]) -> None:
+    """A Markdown table."""
+    print(
+        f"\n{scores.name}: {len(scores.rows)} of {2 ** len(scores.units)} subsets, the best one "
+        f"{100 * scores.best:.2f} on the test split\n\n"
+        "| strategy | regret, points | units | trainings | epochs | seconds | lacking | judged |\n"
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    )
+    for way, row in results.items():
+        print(
+            f"| {way} | {100 * row['regret']:.2f} ± {100 * row['stderr']:.2f} "
+            f"| {row['units']:.1f} | {row['trainings']:.0f} | {row['epochs']:.0f} "
+            f"| {row['seconds']:.0f} | {row['lacking']:.1f} | {row['judged']:.0f} |"
+        )
+
+
+def draw(found: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
+    """Regret against epochs, a panel a table."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(found), figsize=(6 * len(found), 4.5), squeeze=False)
+    for axis, (name, results) in zip(axes[0], found.items(), strict=True):
+        for way, row in results.items():
+            if not row["epochs"]:
+                axis.axhline(100 * row["regret"], color="0.7", linewidth=0.8, zorder=0)
+                axis.annotate(way, (1, 100 * row["regret"]), xycoords=("axes fraction", "data"),
+                              ha="right", va="bottom", fontsize=7, color="0.4")  # fmt: skip
+                continue
+            error = 0.0 if np.isnan(row["stderr"]) else 100 * row["stderr"]
+            axis.errorbar(row["epochs"], 100 * row["regret"], yerr=error, fmt="o", markersize=4)
+            axis.annotate(way, (row["epochs"], 100 * row["regret"]), fontsize=7,
+                          textcoords="offset points", xytext=(4, 3))  # fmt: skip
+        axis.set(xscale="log", xlabel="epochs trained", ylabel="regret on the test split, points",
+                 title=name)  # fmt: skip
+        axis.set_ylim(bottom=0)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()
