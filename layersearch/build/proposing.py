@@ -10,6 +10,7 @@ from layersearch.build.given import Given
 from layersearch.config import (
     CustomConfig,
     GreedyConfig,
+    NestedConfig,
     SamplerConfig,
     ScreeningConfig,
     SearchConfig,
@@ -100,6 +101,8 @@ def build_proposing(config: SearchConfig, given: Given, space: SearchSpace) -> P
         options = section.model_dump(exclude=_COMMON, exclude_none=True)
         if isinstance(section, GreedyConfig | ScreeningConfig):
             options = _protocol(section, options, epochs=config.recipe.epochs)
+        elif isinstance(section, NestedConfig):
+            options = _ranked_by(section, options, epochs=config.recipe.epochs)
     if given.strategy is None and isinstance(section, CustomConfig):
         name, options = _own(section, space)
     sampler = make_search_sampler(
@@ -135,8 +138,7 @@ def _protocol(
     """
     found = {name: value for name, value in options.items() if name != "protocol"}
     if section.protocol == "fast" and isinstance(epochs, int) and epochs > 1:
-        share = max(1, round(epochs / LOOK_SHARE))
-        look = share if section.look_epochs is None else section.look_epochs
+        look = _look(section.look_epochs, epochs)
         if look < epochs:
             return {**found, "look_epochs": look}
         raise ConfigError(
@@ -150,6 +152,21 @@ def _protocol(
         )
     without = RACING if isinstance(section, GreedyConfig) else ("look_epochs",)
     return {name: value for name, value in found.items() if name not in without}
+
+
+def _ranked_by(
+    section: NestedConfig, options: Mapping[str, Any], *, epochs: object
+) -> dict[str, Any]:
+    """The options of 'nested', which ranks by looks where the recipe is longer than one."""
+    found = {name: value for name, value in options.items() if name != "look_epochs"}
+    if isinstance(epochs, int) and (look := _look(section.look_epochs, epochs)) < epochs:
+        return {**found, "look_epochs": look}
+    return found
+
+
+def _look(given: int | None, epochs: int) -> int:
+    """Epochs of a look."""
+    return max(1, round(epochs / LOOK_SHARE)) if given is None else given
 
 
 def _check_end(config: SearchConfig, sampler: StrategySampler | SubsetSampler) -> None:
@@ -175,7 +192,7 @@ def _check_several(
     if values == 1:
         return
     problems = []
-    if _greedy(sampler) is not None:
+    if _greedy(sampler)[0] is not None:
         problems.append(
             Problem(
                 where="strategy",

@@ -10,7 +10,7 @@ SHORT = {
     "--strategy": (
         "strategy.name",
         "NAME",
-        "greedy, exhaustive, random, tpe, gp, nsga2, nsga3, qmc or package.module:callable",
+        "greedy, nested, exhaustive, random, tpe, gp, nsga2, nsga3, qmc or package.module:callable",
     ),
     "--trials": ("strategy.trials", "N", "end after so many trials"),
     "--workers": ("execution.workers", "N", "train so many subsets at once"),

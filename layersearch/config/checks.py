@@ -174,10 +174,10 @@ def _objective(config: SearchConfig) -> Iterator[Problem]:
             )
     if several == 1 and objective.choose != "best":
         yield _say("objective.choose", "is for several values, and there is one", "leave it out")
-    if several > 1 and strategy.name == "greedy":
+    if several > 1 and strategy.name in ("greedy", "nested"):
         yield _say(
             "objective.metric",
-            f"'greedy' needs one order of subsets, got {several} values",
+            f"'{strategy.name}' needs one order of subsets, got {several} values",
             "name one and make the others constraints, or use --strategy nsga2 --trials 100",
         )
     if several > 1 and strategy.pruner is not None and strategy.pruner.name != "none":

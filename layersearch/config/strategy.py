@@ -116,6 +116,18 @@ class ScreeningConfig(StrategyConfig):
     finalists: Annotated[int, Field(ge=1)] = 1  # the most promising, trained after the design
 
 
+class NestedConfig(StrategyConfig):
+    """Ranks the units by what each gains alone, then trains a few nested subsets of the first."""
+
+    name: Literal["nested"] = "nested"
+    # The single units are ranked by looks, complete schedules of so many epochs; null: a fifth of
+    # recipe.epochs. Of recipe.epochs or more: they are trained whole, and may be the answer.
+    look_epochs: Annotated[int, Field(ge=1)] | None = None
+    # Neighbours with fewer and with more units that the best subset must beat, by the whole
+    # schedule; 0: only the subset that the ranking points to is trained.
+    patience: Annotated[int, Field(ge=0)] = 0
+
+
 def _part(name: str) -> str:
     if name not in PARTS and re.fullmatch(r"runs_[1-9]\d*", name) is None:
         raise wrong(
@@ -165,6 +177,7 @@ class CustomConfig(StrategyConfig):
 STRATEGIES: dict[str, type[StrategyConfig]] = {
     "greedy": GreedyConfig,
     "screening": ScreeningConfig,
+    "nested": NestedConfig,
     "profile": ProfileConfig,
     "exhaustive": ExhaustiveConfig,
     "random": RandomConfig,
@@ -173,6 +186,7 @@ STRATEGIES: dict[str, type[StrategyConfig]] = {
 STRATEGY_TAGS = (
     "greedy",
     "screening",
+    "nested",
     "profile",
     "exhaustive",
     "random",
@@ -199,6 +213,7 @@ def _tag(value: object) -> str | None:
 AnyStrategy = Annotated[
     Annotated[GreedyConfig, Tag("greedy")]
     | Annotated[ScreeningConfig, Tag("screening")]
+    | Annotated[NestedConfig, Tag("nested")]
     | Annotated[ProfileConfig, Tag("profile")]
     | Annotated[ExhaustiveConfig, Tag("exhaustive")]
     | Annotated[RandomConfig, Tag("random")]

@@ -1,9 +1,10 @@
-"""What proposes subsets: greedy, profile, exhaustive, random; Optuna's samplers by its adapter."""
+"""What proposes subsets: greedy, nested, profile and others; Optuna's samplers by its adapter."""
 
 from layersearch.strategies.exhaustive import every_subset
 from layersearch.strategies.greedy import Greedy
 from layersearch.strategies.greedy_both import GreedyBothWays
 from layersearch.strategies.make import STRATEGIES, check_options, make_strategy
+from layersearch.strategies.nested import Nested
 from layersearch.strategies.profile import Profile, ProfilePoint
 from layersearch.strategies.protocol import (
     Done,
@@ -29,6 +30,7 @@ __all__ = [
     "GreedyBothWays",
     "Ledger",
     "Look",
+    "Nested",
     "Profile",
     "ProfilePoint",
     "Progress",

@@ -8,6 +8,7 @@ from layersearch.space import SearchSpace, Subset, did_you_mean
 from layersearch.strategies.exhaustive import every_subset
 from layersearch.strategies.greedy import Greedy
 from layersearch.strategies.greedy_both import GreedyBothWays
+from layersearch.strategies.nested import Nested
 from layersearch.strategies.profile import Profile
 from layersearch.strategies.protocol import MAX_FAILURES, Queued, Strategy
 from layersearch.strategies.race import FINALISTS, Race
@@ -64,6 +65,7 @@ OPTIONS: Mapping[str, Mapping[str, _Check]] = {
         "look_epochs": _or_none(_at_least(1)),
         "finalists": _at_least(0),
     },
+    "nested": {"look_epochs": _or_none(_at_least(1)), "patience": _at_least(0)},
     "profile": {"parts": _names},
     "exhaustive": {},
     "random": {},
@@ -80,7 +82,7 @@ def make_strategy(
     enqueue: Sequence[Subset] = (),
     max_failures: int = MAX_FAILURES,
 ) -> Strategy:
-    """A strategy by its name: 'greedy', 'screening', 'profile', 'exhaustive' or 'random'.
+    """A strategy by its name: 'greedy', 'nested', 'screening', 'profile', 'exhaustive' or 'random'.
 
     Args:
         name: of the strategy.
@@ -131,6 +133,8 @@ def _problems(name: str, options: Mapping[str, Any]) -> Iterable[Problem]:
 def _make(
     name: str, options: dict[str, Any], space: SearchSpace, seed: int, max_failures: int
 ) -> Strategy:
+    if name == "nested":
+        return Nested(space, **options, max_failures=max_failures)
     if name == "profile":
         return Profile(space, **options, max_failures=max_failures)
     if name == "exhaustive":

@@ -33,6 +33,7 @@ SEARCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "greedy official": ("greedy", {"stop": "official"}),
     "greedy backward": ("greedy", {"direction": "backward"}),
     "greedy both": ("greedy", {"direction": "both"}),
+    "nested": ("nested", {"patience": 1}),
     "profile": ("profile", {}),
     "exhaustive": ("exhaustive", {}),
     "random": ("random", {}),
