@@ -61,10 +61,10 @@ def main() -> None:
         )
         parts = build_components(config, NOTHING_GIVEN)
         name = f"{Path(arguments.config).stem}-seed{seed}.npz"
-        fill(parts, arguments.output / name, threads=arguments.threads, seed=seed)
+        fill(parts, arguments.output / name, threads=arguments.threads)
 
 
-def fill(parts: Components, path: Path, *, threads: int, seed: int) -> None:
+def fill(parts: Components, path: Path, *, threads: int) -> None:
     """Trains the subsets that the table at `path` lacks."""
     materials = parts.materials
     place = WorkerPlace(number=0, threads=threads)

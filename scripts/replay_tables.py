@@ -195,11 +195,9 @@ WAYS: dict[str, Way] = {
     "greedy, fast, stop paper": by_strategy(
         "greedy", stop="paper", lazy=1.0, look_epochs=1, finalists=3
     ),
-    "screening": by_strategy("screening", look_epochs=1),
-    "screening, 3 finalists": by_strategy("screening", look_epochs=1, finalists=3),
-    "screening, 10 looks": by_strategy("screening", look_epochs=1, looks=10),
-    "screening, 30 looks": by_strategy("screening", look_epochs=1, looks=30),
-    "screening, whole": by_strategy("screening"),
+    "nested": by_strategy("nested", look_epochs=1),
+    "nested, patience 1": by_strategy("nested", look_epochs=1, patience=1),
+    "nested, whole": by_strategy("nested"),
     "random, 20 trials": by_sampler(lambda seed: optuna.samplers.RandomSampler(seed=seed), 20),
     "TPE, 20 trials": by_sampler(lambda seed: optuna.samplers.TPESampler(seed=seed), 20),
     "TPE, 40 trials": by_sampler(lambda seed: optuna.samplers.TPESampler(seed=seed), 40),
@@ -272,12 +270,12 @@ def print_results(scores: Scores, results: dict[str, dict[str, float]]) -> None:
 
 def draw(found: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
     """Regret against epochs, a panel a table."""
-    import matplotlib
+    import matplotlib as mpl
 
-    matplotlib.use("svg")
-    from matplotlib import pyplot
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
 
-    figure, axes = pyplot.subplots(1, len(found), figsize=(6 * len(found), 4.5), squeeze=False)
+    figure, axes = plt.subplots(1, len(found), figsize=(6 * len(found), 4.5), squeeze=False)
     for axis, (name, results) in zip(axes[0], found.items(), strict=True):
         for way, row in results.items():
             if not row["epochs"]:

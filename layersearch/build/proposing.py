@@ -12,7 +12,6 @@ from layersearch.config import (
     GreedyConfig,
     NestedConfig,
     SamplerConfig,
-    ScreeningConfig,
     SearchConfig,
 )
 from layersearch.errors import ConfigError, Problem
@@ -99,7 +98,7 @@ def build_proposing(config: SearchConfig, given: Given, space: SearchSpace) -> P
         options = section.options
     else:
         options = section.model_dump(exclude=_COMMON, exclude_none=True)
-        if isinstance(section, GreedyConfig | ScreeningConfig):
+        if isinstance(section, GreedyConfig):
             options = _protocol(section, options, epochs=config.recipe.epochs)
         elif isinstance(section, NestedConfig):
             options = _ranked_by(section, options, epochs=config.recipe.epochs)
@@ -130,9 +129,9 @@ def build_proposing(config: SearchConfig, given: Given, space: SearchSpace) -> P
 
 
 def _protocol(
-    section: GreedyConfig | ScreeningConfig, options: Mapping[str, Any], *, epochs: object
+    section: GreedyConfig, options: Mapping[str, Any], *, epochs: object
 ) -> dict[str, Any]:
-    """The options as the section's protocol has them; only 'fast' looks and skips.
+    """Greedy's options as its protocol has them; only 'fast' looks and skips.
 
     Recipes of one epoch, or whose epochs are searched, have no shorter look.
     """
@@ -150,8 +149,7 @@ def _protocol(
                 )
             ]
         )
-    without = RACING if isinstance(section, GreedyConfig) else ("look_epochs",)
-    return {name: value for name, value in found.items() if name not in without}
+    return {name: value for name, value in found.items() if name not in RACING}
 
 
 def _ranked_by(

@@ -20,7 +20,6 @@ from layersearch.config.strategy import (
     PrunerConfig,
     RandomConfig,
     SamplerConfig,
-    ScreeningConfig,
     StrategyConfig,
 )
 from layersearch.config.task import BackboneConfig, DataConfig, Limit, ObjectiveConfig, SpaceConfig
@@ -58,7 +57,6 @@ __all__ = [
     "RandomConfig",
     "RecipeConfig",
     "SamplerConfig",
-    "ScreeningConfig",
     "SearchConfig",
     "SpaceConfig",
     "StrategyConfig",

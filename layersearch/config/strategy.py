@@ -72,7 +72,7 @@ class GreedyConfig(StrategyConfig):
     # 'whole': every candidate is trained by the recipe's whole schedule. 'fast': by a look, a
     # complete schedule of fewer epochs, without the candidates that can hardly win; the whole
     # schedule is for the finalists. 'paper': algorithm 1 to the letter.
-    protocol: Literal["whole", "fast", "paper"] = "whole"
+    protocol: Literal["fast", "whole", "paper"] = "fast"
     look_epochs: Annotated[int, Field(ge=1)] | None = None  # null: a fifth of recipe.epochs
     finalists: Annotated[int, Field(ge=1)] = 3  # by the whole schedule, of 'fast'
     # Standard errors that a unit's gain may grow by from round to round, of 'fast': units that
@@ -102,18 +102,6 @@ class GreedyConfig(StrategyConfig):
                 "leave `stop` out, or write protocol: whole",
             )
         return self
-
-
-class ScreeningConfig(StrategyConfig):
-    """Trains a design, subsets chosen together; what each unit adds follows from all of them."""
-
-    name: Literal["screening"] = "screening"
-    looks: Annotated[int, Field(ge=2)] | None = None  # in the design; null: 3 for 2 units
-    # 'fast': the design is trained by looks, complete schedules of fewer epochs, and the finalists
-    # by the recipe's whole schedule; 'whole': all by the whole schedule.
-    protocol: Literal["fast", "whole"] = "fast"
-    look_epochs: Annotated[int, Field(ge=1)] | None = None  # null: a fifth of recipe.epochs
-    finalists: Annotated[int, Field(ge=1)] = 1  # the most promising, trained after the design
 
 
 class NestedConfig(StrategyConfig):
@@ -176,7 +164,6 @@ class CustomConfig(StrategyConfig):
 
 STRATEGIES: dict[str, type[StrategyConfig]] = {
     "greedy": GreedyConfig,
-    "screening": ScreeningConfig,
     "nested": NestedConfig,
     "profile": ProfileConfig,
     "exhaustive": ExhaustiveConfig,
@@ -185,7 +172,6 @@ STRATEGIES: dict[str, type[StrategyConfig]] = {
 }
 STRATEGY_TAGS = (
     "greedy",
-    "screening",
     "nested",
     "profile",
     "exhaustive",
@@ -212,7 +198,6 @@ def _tag(value: object) -> str | None:
 
 AnyStrategy = Annotated[
     Annotated[GreedyConfig, Tag("greedy")]
-    | Annotated[ScreeningConfig, Tag("screening")]
     | Annotated[NestedConfig, Tag("nested")]
     | Annotated[ProfileConfig, Tag("profile")]
     | Annotated[ExhaustiveConfig, Tag("exhaustive")]

@@ -19,7 +19,6 @@ from layersearch.strategies.protocol import (
 )
 from layersearch.strategies.race import Race
 from layersearch.strategies.random_search import random_subsets
-from layersearch.strategies.screening import Screening
 from layersearch.strategies.stop_rules import Gain, paired_gain
 
 __all__ = [
@@ -36,7 +35,6 @@ __all__ = [
     "Progress",
     "Queued",
     "Race",
-    "Screening",
     "Strategy",
     "Wait",
     "best_in_space",

@@ -13,7 +13,6 @@ from layersearch.strategies.profile import Profile
 from layersearch.strategies.protocol import MAX_FAILURES, Queued, Strategy
 from layersearch.strategies.race import FINALISTS, Race
 from layersearch.strategies.random_search import random_subsets
-from layersearch.strategies.screening import Screening
 
 _Check = Callable[[Any], str | None]  # an option's value -> what is wrong with it
 
@@ -60,11 +59,6 @@ OPTIONS: Mapping[str, Mapping[str, _Check]] = {
         "look_epochs": _or_none(_at_least(1)),
         "finalists": _at_least(1),
     },
-    "screening": {
-        "looks": _or_none(_at_least(1)),
-        "look_epochs": _or_none(_at_least(1)),
-        "finalists": _at_least(0),
-    },
     "nested": {"look_epochs": _or_none(_at_least(1)), "patience": _at_least(0)},
     "profile": {"parts": _names},
     "exhaustive": {},
@@ -82,13 +76,12 @@ def make_strategy(
     enqueue: Sequence[Subset] = (),
     max_failures: int = MAX_FAILURES,
 ) -> Strategy:
-    """A strategy by its name: 'greedy', 'nested', 'screening', 'profile', 'exhaustive' or 'random'.
+    """A strategy by its name: 'greedy', 'nested', 'profile', 'exhaustive' or 'random'.
 
     Args:
         name: of the strategy.
         options: of the strategy, as its class or function names them; greedy's `direction` may
-            also be 'both', and with `look_epochs` it and screening race (see `race`) to
-            `finalists`.
+            also be 'both', and with `look_epochs` it races (see `race`) to `finalists`.
         space: the subsets that may be tried.
         seed: of its random choices.
         enqueue: subsets to try first, whether or not they are in the space.
@@ -141,19 +134,11 @@ def _make(
         return every_subset(space, max_failures=max_failures)
     if name == "random":
         return random_subsets(space, seed=seed, max_failures=max_failures)
-    look_epochs = options.pop("look_epochs", None)
-    if name == "screening":
-        finalists = options.pop("finalists", 1)
-        own = finalists if look_epochs is None else 0  # a race has finalists of its own
-        strategy: Strategy = Screening(
-            space, seed=seed, **options, finalists=own, max_failures=max_failures
-        )
-    else:
-        finalists = options.pop("finalists", FINALISTS)
-        strategy = _greedy(options, space, max_failures)
+    look_epochs, finalists = options.pop("look_epochs", None), options.pop("finalists", FINALISTS)
+    greedy = _greedy(options, space, max_failures)
     if look_epochs is None:
-        return strategy
-    return Race(strategy, space, epochs=look_epochs, finalists=finalists, max_failures=max_failures)
+        return greedy
+    return Race(greedy, space, epochs=look_epochs, finalists=finalists, max_failures=max_failures)
 
 
 def _greedy(options: dict[str, Any], space: SearchSpace, max_failures: int) -> Strategy:

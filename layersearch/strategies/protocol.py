@@ -92,15 +92,6 @@ class Considers(Protocol):
         ...
 
 
-@runtime_checkable
-class Ranks(Protocol):
-    """A strategy that knows which subsets promise most, tried or not."""
-
-    def ranked(self, history: History, count: int) -> tuple[Subset, ...]:
-        """The most promising subsets, the best first."""
-        ...
-
-
 class Ledger:
     """A history seen as the fate of each subset.
 

@@ -31,7 +31,6 @@ from layersearch.strategies.protocol import (
     Look,
     Progress,
     Proposed,
-    Ranks,
     Strategy,
     Wait,
     best_of,
@@ -130,12 +129,7 @@ class Race:
         return History(running, chronicle=self._looks.of(history))
 
     def finalists(self, looks: History) -> tuple[Subset, ...]:
-        """The strategy's choice first, then what is tied with it, the best looks first.
-
-        A strategy that ranks subsets by itself is asked for the first of them.
-        """
-        if isinstance(self.strategy, Ranks):
-            return self.strategy.ranked(looks, self.most_finalists)
+        """The strategy's choice first, then what is tied with it, the best looks first."""
         chosen = self.strategy.answer(looks)
         if chosen is None:
             return ()
