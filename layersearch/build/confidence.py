@@ -87,9 +87,11 @@ class Contest:
             )
             if record.score is not None and isfinite(record.score)
         ]
-        mine = (
-            choice.record if choice.look == look else history.by_schedule(look).get(choice.subset)
-        )
+        assert choice.subset is not None
+        if choice.look == look:
+            mine = choice.record
+        else:
+            mine = history.by_schedule(look).get(choice.subset)
         if mine is None or mine.score is None:
             return None
         others = [record for record in records if record.number != mine.number]

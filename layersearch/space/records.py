@@ -49,6 +49,12 @@ class TrialRecord:
     look: int | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)  # the trial's user attributes
 
+    @property
+    def is_look(self) -> bool:
+        """Whether it is a look that ended well."""
+        scored = self.state is TrialState.PRUNED and self.score is not None
+        return self.look is not None and scored
+
 
 class Chronicle:
     """The trials of a study that have ended, in the order in which that became known.
@@ -136,7 +142,7 @@ class History(Sequence[TrialRecord]):
     @cached_property
     def look_lengths(self) -> tuple[int, ...]:
         """The epochs of looks that have a score, those of the most subsets first."""
-        lengths = Counter(epochs for (_, epochs), look in self.looks.items() if _is_scored(look))
+        lengths = Counter(epochs for (_, epochs), look in self.looks.items() if look.is_look)
         return tuple(sorted(lengths, key=lambda epochs: (-lengths[epochs], -epochs)))
 
     def by_schedule(self, look: int | None = None) -> Mapping[Subset, TrialRecord]:
@@ -150,7 +156,7 @@ class History(Sequence[TrialRecord]):
         return {
             subset: replace(record, state=TrialState.COMPLETE)
             for (subset, epochs), record in self.looks.items()
-            if epochs == look and _is_scored(record)
+            if epochs == look and record.is_look
         }
 
     def failures(self, subset: Subset) -> int:
@@ -196,10 +202,6 @@ class Follower(Generic[Kept]):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_last": None}
-
-
-def _is_scored(record: TrialRecord) -> bool:
-    return record.state is TrialState.PRUNED and record.score is not None
 
 
 def _rank(record: TrialRecord) -> tuple[float, int]:
