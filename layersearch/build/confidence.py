@@ -134,7 +134,6 @@ class Contest:
             "on": self.best.basis,
             "count": self.best.pairs,
             "method": self.best.method,
-            "may_be_best": None if good is None else bool(good[0]),
             "chosen": self._entry(0, sign=sign),
             "runner_up": None if runner_up is None else self._entry(runner_up, sign=sign),
             "baselines": {
@@ -177,6 +176,7 @@ class Contest:
             "subset": list(record.subset),
             "trial": record.number,
             "recipe": recipe_numbers(record),
+            "may_be_best": None if self.best.good is None else bool(self.best.good[place]),
             "score": {"mean": sign * _score(record), "stderr": record.stderr},
             "costs": {
                 name: self._cost(record.subset, name) for name in dict.fromkeys((self.cost, SIZE))

@@ -111,13 +111,14 @@ def _against_runner_up(schedule: Schedule, scale: Scale) -> str:
     where = f"By {where}" if where else "In the search"
     name = f"the runner-up, {name_of(entry)}"
     if against.low is None or against.high is None:
-        return f"{where}, how far it is from {name}, cannot be told from the noise."
+        return f"{where}, how far the chosen subset is from {name}, is lost in the noise."
     interval = f"95% interval {_ends(against, scale)}"
     if against.verdict == "within noise":
-        return f"{where} {name}, is within noise of it ({interval})."
+        comma = "," if by_looks(schedule) else ""
+        return f"{where}{comma} {name}, is within noise of the chosen subset ({interval})."
     by = scale.difference(abs(against.difference)).lstrip("+")
     verb = "beats" if against.verdict == "better" else "falls short of"
-    return f"{where} it {verb} {name}, by {by} ({interval})."
+    return f"{where} the chosen subset {verb} {name}, by {by} ({interval})."
 
 
 def _ends(against: Comparison, scale: Scale) -> str:
@@ -129,7 +130,7 @@ def _ends(against: Comparison, scale: Scale) -> str:
 
 def _as_good(result: Mapping[str, Any], schedule: Schedule) -> str:
     others, total = schedule["compared"] - 1, schedule["as_good_count"]
-    where = f"By {by_looks(schedule)} " if by_looks(schedule) else ""
+    where = f"By {by_looks(schedule)}, " if by_looks(schedule) else ""
     if not total:
         rest = "the only other subset is" if others == 1 else f"all {others:,} other subsets are"
         return _opened(f"{where}{rest} ruled out as the best.")

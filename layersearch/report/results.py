@@ -13,14 +13,13 @@
                      schedules  [what was compared by one schedule, that of the choice first:
                      {look_epochs: null for the whole schedule; compared: subsets; trials; on:
                      samples | folds | independent | null, which is compared pair by pair; count:
-                     of these; method: max-t | bonferroni; may_be_best: whether no other is shown
-                     to be better than the chosen one; chosen; runner_up: the next best, or null;
-                     baselines: {linear_probe, full_finetune} as far as they have such a score;
-                     as_good: other subsets that may be the best, the cheapest first, 50 at most;
-                     as_good_count: of all of them, null where the noise is not known}]
-                     each of these subsets is {subset, trial, recipe, score: {mean, stderr}, costs,
-                     against: as in `test`, on validation samples and with intervals that allow for
-                     how the chosen one was found}
+                     of these; method: max-t | bonferroni; chosen; runner_up: the next best, or
+                     null; baselines: {linear_probe, full_finetune} as far as they have such a
+                     score; as_good: other subsets that may be the best, the cheapest first, 50 at
+                     most; as_good_count: of all of them, null where the noise is not known}]
+                     each of these subsets is {subset, trial, recipe, may_be_best: whether no other
+                     is shown to be better, score: {mean, stderr}, costs, against: as in `test`, on
+                     validation samples, with intervals that allow for how the chosen one was found}
     metrics          with several values only, as all up to `front_of`: [{name, direction}]
     values           {name: value} of the chosen subset, on the validation samples
     choose           how it was chosen among the front: best | one_stderr | knee, or names of units

@@ -10,7 +10,6 @@ from layersearch.report.confidence import (
     by_looks,
     comparison_of,
     confidence_notes,
-    confidence_sentences,
     cost_name,
     cost_of,
     name_of,
@@ -19,9 +18,10 @@ from layersearch.report.confidence import (
 from layersearch.report.drawing import BLUE, GREY, VERMILION, name_room, new_figure, short
 from layersearch.report.page.evidence import Evidence
 from layersearch.report.page.section import Picture, Section, Table
-from layersearch.report.summary import VERDICTS, baseline_name
+from layersearch.report.summary import baseline_name
 
 DRAWN = 15  # subsets that are as good, in the figure
+_VERDICTS = {True: "as good", False: "ruled out", None: "not known"}
 _FOLDED = 8  # rows from which a table is shown only when asked for
 _METHOD = (
     "Every subset is given the chance to be the best, and is ruled out only where another is ahead "
@@ -42,10 +42,10 @@ def confidence_section(evidence: Evidence) -> Section | None:
     return Section(
         key="confidence",
         title="How sure it is",
-        lead=[" ".join(confidence_sentences(result))],
+        lead=confidence_notes(result),
         pictures=[_picture(found, evidence, several=several) for found in known],
         tables=[_table(found, evidence) for found in compared],
-        notes=[*confidence_notes(result), *([_METHOD] if known else [])],
+        notes=[_METHOD] if known else [],
     )
 
 
@@ -54,8 +54,9 @@ def _picture(found: Schedule, evidence: Evidence, *, several: bool) -> Picture:
     look = found.get("look_epochs")
     return Picture(
         name="confidence" if look is None else f"confidence_looks_{look}",
-        caption=f"By how much the chosen subset scores better{how}, with the 95% interval. An "
-        "interval that holds 0 is within noise.",
+        caption=f"By how much the chosen subset scores better{how}, with the 95% interval: than "
+        "the runner-up, the baselines, and the cheapest that are as good. Circles: as good within "
+        "noise; squares: ruled out as the best.",
         alt="Differences and intervals; the numbers are in the table below.",
         draw=lambda width: draw_intervals(_rows(found)[:DRAWN], evidence, width),
     )
@@ -84,7 +85,7 @@ def draw_intervals(rows: Sequence[tuple[str, Entry]], evidence: Evidence, width:
         against = comparison_of(entry)
         if against.low is None or against.high is None:
             continue
-        noise = against.verdict == "within noise"
+        noise = entry.get("may_be_best")
         axes.errorbar(
             [against.difference * scale.factor],
             [place],
@@ -98,8 +99,8 @@ def draw_intervals(rows: Sequence[tuple[str, Entry]], evidence: Evidence, width:
             capsize=3,
             linewidth=1.5,
         )
-    names = [_labelled(word, entry) for word, entry in reversed(rows)]
-    axes.set_yticks(range(len(rows)), [short(name, name_room(axes) + 6) for name in names])
+    names = [_named(entry, evidence) for _, entry in reversed(rows)]
+    axes.set_yticks(range(len(rows)), [short(name, name_room(axes)) for name in names])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     points = " (points)" if scale.points else ""
     axes.set_xlabel(f"chosen is better by{points}")
@@ -107,15 +108,12 @@ def draw_intervals(rows: Sequence[tuple[str, Entry]], evidence: Evidence, width:
     return figure
 
 
-def _labelled(word: str, entry: Entry) -> str:
-    if word and not entry["subset"]:
-        return word
-    return f"{name_of(entry)} ({word})" if word else name_of(entry)
+def _named(entry: Entry, evidence: Evidence) -> str:
+    return "all units" if set(entry["subset"]) == set(evidence.unit_names) else name_of(entry)
 
 
 def _table(found: Schedule, evidence: Evidence) -> Table:
     result = evidence.result or {}
-    listed = {entry["trial"] for entry in found["as_good"]}
     rows = [("chosen", *_facts(found["chosen"], evidence), "", "", "")]
     for word, entry in _rows(found):
         against = comparison_of(entry)
@@ -123,22 +121,20 @@ def _table(found: Schedule, evidence: Evidence) -> Table:
         if against.low is not None and against.high is not None:
             low, high = (evidence.scale.number(v, sign=True) for v in (against.low, against.high))
             interval = f"{low} to {high}"
-        verdict = VERDICTS[against.verdict]
-        if against.verdict == "within noise" and entry["trial"] not in listed:
-            verdict += ", but another is better than it" if found.get("on") else ""
+        verdict = _VERDICTS[entry.get("may_be_best")]
         difference = evidence.scale.number(against.difference, sign=True)
         rows.append((word, *_facts(entry, evidence), difference, interval, verdict))
     total, shown = found.get("as_good_count") or 0, len(found["as_good"])
     more = f"; {total - shown:,} more are as good" if total > shown else ""
     by = by_looks(found) or "the whole schedule"
     return Table(
-        caption=f"Compared by {by}, the cheapest of the as good first{more}",
+        caption=f"Compared by {by}{more}",
         head=(
             "",
             "subset",
             "parameters" if cost_name(result) == "trainable_parameters" else cost_name(result),
             f"validation {evidence.metric}",
-            "chosen is better by",
+            "chosen better by",
             "95% interval",
             "",
         ),
@@ -152,7 +148,7 @@ def _table(found: Schedule, evidence: Evidence) -> Table:
 def _facts(entry: Entry, evidence: Evidence) -> tuple[str, str, str]:
     score = entry["score"]
     return (
-        name_of(entry),
+        _named(entry, evidence),
         cost_of(evidence.result or {}, entry),
         evidence.scale.value(score["mean"], score.get("stderr")),
     )
