@@ -216,7 +216,9 @@ class Best:
         if sides == 2:
             np.abs(differences, out=differences)
         differences[control] = -inf  # it does not compete with itself
-        return float(np.quantile(differences.max(axis=0), self.level))
+        found = float(np.quantile(differences.max(axis=0), self.level))
+        # Networks that got all samples right alike have no spread to draw from.
+        return max(found, self._student((1 - self.level) / sides))
 
 
 def _stacked(
