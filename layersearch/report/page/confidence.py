@@ -27,7 +27,8 @@ _METHOD = (
     "Every subset is given the chance to be the best, and is ruled out only where another is ahead "
     "of it by more than luck allows among so many (multiple comparisons with the best, Hsu 1984; "
     "the samples that subsets get right alike are taken into account). An interval allows for the "
-    "chosen subset being the pick of them all, so it is wider than that of a single comparison."
+    "chosen subset being the pick of them all, so it is wider than that of a single comparison. As "
+    "good within noise means: not shown to be worse; more validation samples could show it."
 )
 
 
@@ -85,7 +86,7 @@ def draw_intervals(rows: Sequence[tuple[str, Entry]], evidence: Evidence, width:
         against = comparison_of(entry)
         if against.low is None or against.high is None:
             continue
-        noise = entry.get("may_be_best")
+        noise = entry.get("may_be_best") is not False
         axes.errorbar(
             [against.difference * scale.factor],
             [place],
