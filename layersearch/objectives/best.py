@@ -41,7 +41,8 @@ FEWEST_SAMPLES = 100  # for the bootstrap
 FEWEST_FOLDS = 5  # below it, Student's quantiles are so wide that they say nothing
 _DRAWS = 1_000  # of the bootstrap; the level is then right to about 0.7%
 _MOST_WORK = 2_000_000_000  # draws * subsets * controls; a few seconds
-_NO_SPREAD = 1e-12  # standard errors below it are rounding
+_ROWS = 256  # subsets at a time: all pairs of 10,000 do not fit into memory
+_NO_SPREAD = 1e-7  # standard errors below it are rounding
 
 Basis = Literal["samples", "folds", "independent"]
 Floats = NDArray[np.float64]
@@ -136,7 +137,7 @@ class Best:
         if self.basis is None:
             return None
         difference = float(self.means[first] - self.means[second])
-        stderr = float(self._errors[first, second])
+        stderr = float(self._errors([first])[0, second])
         if not isfinite(stderr):
             return None
         if second not in self._two_sided:
@@ -152,24 +153,28 @@ class Best:
 
     # --- Errors and quantiles -------------------------------------------------------------------
 
-    @cached_property
-    def _errors(self) -> Floats:
-        """(K, K) standard errors of the differences."""
+    def _errors(self, controls: Sequence[int]) -> Floats:
+        """(C, K) standard errors of the differences between these and all."""
         if self._right is not None:
-            return _matched(self._right)
+            return _matched(self._right[controls], self._right)
         if self._folds is not None:
-            return _by_fold(self._folds)
+            return _by_fold(self._folds[controls], self._folds)
         assert self._stderrs is not None
-        return np.asarray(np.hypot(self._stderrs[:, None], self._stderrs[None, :]))
+        return np.asarray(np.hypot(self._stderrs[controls][:, None], self._stderrs[None, :]))
 
     @cached_property
     def _worst(self) -> Floats:
         """(K,) by how many standard errors the most clearly better one is ahead of each."""
-        ahead = self.means[None, :] - self.means[:, None]  # (control, other)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = np.where(ahead == 0, 0.0, ahead / self._errors)
-        np.fill_diagonal(ratios, -inf)
-        return np.asarray(ratios.max(axis=1))
+        count = len(self.means)
+        found = np.empty(count)
+        for start in range(0, count, _ROWS):
+            controls = list(range(start, min(start + _ROWS, count)))
+            ahead = self.means[None, :] - self.means[controls][:, None]  # (control, other)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratios = np.where(ahead == 0, 0.0, ahead / self._errors(controls))
+            ratios[np.arange(len(controls)), controls] = -inf
+            found[controls] = ratios.max(axis=1)
+        return found
 
     @cached_property
     def _doubtful(self) -> NDArray[np.int64]:
@@ -209,7 +214,7 @@ class Best:
         """What the largest of the studentised differences from the control rarely exceeds."""
         if len(self.means) < 2:
             return inf
-        scale = 1 / self._errors[control].astype(np.float32)
+        scale = 1 / self._errors([control])[0].astype(np.float32)
         scale[control] = 0.0
         differences = self._draws - self._draws[control]  # (K, draws)
         differences *= scale[:, None]
@@ -237,26 +242,23 @@ def _known(stderrs: Sequence[float | None], count: int) -> Floats | None:
     return np.array(known) if count and len(known) == count else None
 
 
-def _matched(right: NDArray[np.float32]) -> Floats:
-    """(K, K) standard errors of differences between shares of the same samples.
+def _matched(right: NDArray[np.float32], others: NDArray[np.float32]) -> Floats:
+    """(C, K) standard errors of differences between shares of the same samples.
 
     b, c: samples that only the one, or only the other, got right. Half a sample is added to each
     cell of the table (Agresti and Min, Statistics in Medicine 24, 2005): without it, two subsets
     that differ on no sample at all would be known to be equal.
     """
     count = right.shape[1]
-    both = (right @ right.T).astype(np.float64)
-    hits = np.diag(both)
-    b, c = hits[:, None] - both, hits[None, :] - both
+    both = (right @ others.T).astype(np.float64)
+    b = right.sum(axis=1, dtype=np.float64)[:, None] - both
+    c = others.sum(axis=1, dtype=np.float64)[None, :] - both
     return np.asarray(np.sqrt(b + c + 1 - (b - c) ** 2 / (count + 2)) / (count + 2))
 
 
-def _by_fold(folds: NDArray[np.float32]) -> Floats:
-    """(K, K) standard errors of differences between means over the same folds."""
-    count = folds.shape[1]
-    centred = folds.astype(np.float64) - folds.mean(axis=1, keepdims=True, dtype=np.float64)
-    covariance = centred @ centred.T / (count - 1)
-    spread = np.diag(covariance)
-    errors = np.sqrt(np.maximum(spread[:, None] + spread[None, :] - 2 * covariance, 0) / count)
+def _by_fold(folds: NDArray[np.float32], others: NDArray[np.float32]) -> Floats:
+    """(C, K) standard errors of differences between means over the same folds."""
+    differences = folds[:, None, :].astype(np.float64) - others[None, :, :]  # (C, K, F)
+    errors = differences.std(axis=2, ddof=1) / np.sqrt(folds.shape[1])
     # Folds that happen to differ alike are no proof: how sure that is is not known.
     return np.where(errors < _NO_SPREAD, inf, errors)
