@@ -27,7 +27,7 @@ _METHOD = (
     "Every subset is given the chance to be the best, and is ruled out only where another is ahead "
     "of it by more than luck allows among so many (multiple comparisons with the best, Hsu 1984; "
     "the samples that subsets get right alike are taken into account). An interval allows for the "
-    "chosen subset being the pick of them all, so it is wider than that of a single comparison, and "
+    "chosen subset being the pick of them all: it is wider than that of a single comparison, and "
     "may reach 0 where a subset is ruled out, which a one-sided test decides. As good within noise "
     "means: not shown to be worse; more validation samples could show it."
 )
