@@ -25,6 +25,16 @@ class Choice:
     front: tuple[TrialRecord, ...] = ()  # the best first value first; empty with one value
     front_of: int = 0  # trials that it was found among
 
+    @property
+    def look(self) -> int | None:
+        """Epochs of the look that the choice goes by; None: it goes by the whole schedule."""
+        return None if self.record is None else self.record.look
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """The recipe numbers that the trial was given."""
+        return {} if self.record is None else recipe_numbers(self.record)
+
 
 def choose_subset(parts: Components, proposing: Proposing, history: History) -> Choice:
     """The choice among what has been tried.
@@ -34,7 +44,7 @@ def choose_subset(parts: Components, proposing: Proposing, history: History) -> 
     """
     if not parts.objective.several:
         chosen = proposing.answer(history)
-        return Choice(subset=chosen, record=None if chosen is None else history.scores.get(chosen))
+        return Choice(subset=chosen, record=None if chosen is None else _scored(chosen, history))
     scored = feasible_trials(history, parts.space)
     front = [scored[index] for index in pareto_front([record.values for record in scored])]
     rule = parts.config.objective.choose
@@ -58,12 +68,31 @@ def feasible_trials(history: History, space: SearchSpace) -> list[TrialRecord]:
 
     Of a subset that was trained with several recipes, each counts for itself.
     """
+    return [record for record in distinct_trials(history) if record.subset in space]
+
+
+def recipe_numbers(record: TrialRecord) -> dict[str, Any]:
+    """The recipe numbers that a trial was given; the epochs of a look are none of the recipe's."""
+    return {k: v for k, v in record.recipe.items() if record.look is None or k != "epochs"}
+
+
+def distinct_trials(history: History) -> list[TrialRecord]:
+    """The scored trials of the whole schedule, of each subset and recipe the first."""
     scored: dict[tuple[Subset, str], TrialRecord] = {}
     for record in history:
-        subset = record.subset
-        if record.state is TrialState.COMPLETE and subset is not None and subset in space:
-            scored.setdefault((subset, names.canonical(record.recipe)), record)
+        if record.state is TrialState.COMPLETE and record.subset is not None:
+            scored.setdefault((record.subset, names.canonical(record.recipe)), record)
     return list(scored.values())
+
+
+def _scored(subset: Subset, history: History) -> TrialRecord | None:
+    """Its trial by the whole schedule; before there is one, its longest look.
+
+    A race that a budget ends may have come to no finalist: the answer then goes by looks.
+    """
+    lengths = sorted(history.look_lengths, reverse=True)
+    found = (history.by_schedule(look).get(subset) for look in (None, *lengths))
+    return next((record for record in found if record is not None), None)
 
 
 def describe_choice(objective: Objective, choice: Choice, rule: Any) -> dict[str, Any]:

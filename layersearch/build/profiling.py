@@ -6,7 +6,7 @@ from typing import Any
 
 from layersearch.build.callbacks import build_callbacks
 from layersearch.build.choosing import choose_subset
-from layersearch.build.conclusion import draw_profile, known_so_far
+from layersearch.build.findings import draw_profile, known_so_far
 from layersearch.build.given import NOTHING_GIVEN, Given
 from layersearch.build.reporting import write_report
 from layersearch.build.result import Profile
@@ -53,7 +53,9 @@ def _run(
     folder = study_folder(config)
     history = finished.run.history
     choice = choose_subset(finished.parts, finished.proposing, history)
-    values = known_so_far(finished, history, choice)
+    values = known_so_far(
+        finished.parts, finished.proposing, finished.run, choice, seconds=finished.seconds
+    )
     if finished.run.interrupted:
         values = {**values, "interrupted": True}
         write_report(finished.study, folder, values, observers)

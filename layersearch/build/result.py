@@ -12,6 +12,7 @@ from rich.console import RenderableType
 
 from layersearch.errors import LayersearchError, StudyError
 from layersearch.report import Scored, load_result, summary
+from layersearch.report.confidence import as_good, runner_up
 from layersearch.report.display import html as notebook_html
 from layersearch.report.display import known_figures, plot, plot_profile
 from layersearch.report.frames import frame
@@ -65,8 +66,38 @@ class Result:
 
     @property
     def score(self) -> Mapping[str, float | None]:
-        """`mean` and `stderr` on the validation samples, during the search."""
+        """`mean` and `stderr` on the validation samples, during the search.
+
+        `look_epochs` says so if they are those of a look.
+        """
         return dict(self.values["score"])
+
+    @property
+    def confidence(self) -> Mapping[str, Any] | None:
+        """How sure the choice is: by each schedule, what was compared and what is as good.
+
+        See `report.results`; None with several values, and for results of earlier versions.
+        """
+        return self.values.get("confidence")
+
+    @property
+    def runner_up(self) -> Mapping[str, Any] | None:
+        """The next best subset of the search: `subset`, `score`, `costs`, and how it compares.
+
+        `against`: by how much the chosen subset is better on the same validation samples:
+        `difference`, `stderr`, and `low` and `high`, the 95% interval. None where there is none.
+        """
+        return runner_up(self.values)
+
+    @property
+    def as_good(self) -> Sequence[Mapping[str, Any]]:
+        """Other subsets that are as good within noise, the cheapest first, as `runner_up`.
+
+        With 95% confidence the best of all that were compared is among these or is the chosen one.
+        At most 50: `confidence` says how many there are. In a race they go by looks, of which there
+        are more than finalists.
+        """
+        return as_good(self.values)
 
     @property
     def front(self) -> Sequence[Mapping[str, Any]]:
@@ -160,7 +191,7 @@ class Result:
         """A pandas table.
 
         Args:
-            what: 'trials', 'profile', 'rounds', 'front' or 'tests'.
+            what: 'trials', 'profile', 'rounds', 'front', 'tests' or 'as_good'.
 
         Raises:
             LayersearchError: pandas is not installed, there is no such table, or no study.

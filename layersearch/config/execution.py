@@ -180,9 +180,11 @@ class FinalConfig(Section):
     """What is trained on all training data at the end, and compared on the test split."""
 
     seeds: Annotated[int, Field(ge=1)] = 3  # how often each is retrained
-    # What the winner is compared with.
+    # What the winner is compared with; runner_up: the next best subset of the search, if there is
+    # one, retrained and tested as the winner is.
     baselines: Annotated[
-        tuple[Literal["linear_probe", "full_finetune", "lp_ft"], ...], BeforeValidator(one_or_more)
+        tuple[Literal["linear_probe", "full_finetune", "lp_ft", "runner_up"], ...],
+        BeforeValidator(one_or_more),
     ] = ("linear_probe", "full_finetune", "lp_ft")
 
 

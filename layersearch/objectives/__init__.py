@@ -1,5 +1,6 @@
 """What a trial gives and how it is judged: outcomes, metrics, costs, bounds, standard errors."""
 
+from layersearch.objectives.best import LEVEL, Best, Interval
 from layersearch.objectives.costs import (
     COSTS,
     step_multiply_adds,
@@ -20,8 +21,11 @@ from layersearch.objectives.uncertainty import (
 
 __all__ = [
     "COSTS",
+    "LEVEL",
     "RULES",
+    "Best",
     "Evaluation",
+    "Interval",
     "Metric",
     "Objective",
     "Outcome",

@@ -8,10 +8,12 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from layersearch.errors import LayersearchError
+from layersearch.report.confidence import confidence_sentences
 from layersearch.report.drawing import SETTINGS, figure_bytes
 from layersearch.report.figures import profile_figure
 from layersearch.report.page.answer import answer_section, headline
 from layersearch.report.page.baselines import baselines_section
+from layersearch.report.page.confidence import confidence_section
 from layersearch.report.page.evidence import Evidence
 from layersearch.report.page.rendering import clean
 from layersearch.report.page.section import WIDE, Picture, Section, Table
@@ -73,18 +75,24 @@ def plot_profile(evidence: Evidence, *, width: float | None = None) -> Figure:
 
 
 def html(evidence: Evidence, figure: Figure | None, *, what: str) -> str:
-    """A summary for notebooks: the answer, the facts, the baselines, and a figure.
+    """A summary for notebooks: the answer, how sure it is, the baselines, and a figure.
 
     Args:
         evidence: of the study.
         figure: None: there is none.
         what: it is, for its heading.
     """
-    sections: list[Section | None] = [answer_section(evidence), baselines_section(evidence)]
+    sections: list[Section | None] = [
+        answer_section(evidence),
+        baselines_section(evidence),
+        confidence_section(evidence),
+    ]
     parts = [
         f"<p><strong>{_text(f'{what} {evidence.study}')}</strong></p>",
         f"<p>{_text(headline(evidence))}</p>",
     ]
+    if sure := confidence_sentences(evidence.result or {}):
+        parts.append(f"<p>{_text(' '.join(sure))}</p>")
     parts += [_table(t) for section in sections if section is not None for t in section.tables]
     if figure is not None:
         content = base64.b64encode(figure_bytes(figure, "svg")).decode()

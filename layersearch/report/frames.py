@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from layersearch.errors import LayersearchError
+from layersearch.report.confidence import widest
 from layersearch.report.page.evidence import Evidence
 from layersearch.space.names import did_you_mean
 from layersearch.space.records import TrialRecord
@@ -22,7 +23,8 @@ def frame(what: str, evidence: Evidence) -> "pd.DataFrame":
 
     Args:
         what: 'trials', 'profile' (units by themselves), 'rounds' (of greedy), 'front' (of several
-            values) or 'tests' (the chosen subset and the baselines).
+            values), 'tests' (the chosen subset and the baselines) or 'as_good' (the chosen subset,
+            its runner-up, and what is as good within noise, the cheapest first).
         evidence: of the study.
 
     Raises: LayersearchError: there is no such table, or pandas is not installed.
@@ -128,6 +130,30 @@ def _tests(evidence: Evidence) -> list[dict[str, Any]]:
     ]
 
 
+def _as_good(evidence: Evidence) -> list[dict[str, Any]]:
+    found = widest(evidence.result or {})
+    if found is None:
+        return []
+    entries = [("chosen", found["chosen"]), ("runner-up", found.get("runner_up"))]
+    entries += [("as good", entry) for entry in found.get("as_good") or ()]
+    return [
+        {
+            "what": what,
+            "subset": _written(entry["subset"]),
+            "mean": entry["score"].get("mean"),
+            "stderr": entry["score"].get("stderr"),
+            **{f"cost.{name}": value for name, value in entry["costs"].items()},
+            **{
+                f"chosen_better_by.{key}": (entry.get("against") or {}).get(key)
+                for key in ("difference", "stderr", "low", "high", "verdict")
+            },
+            "look_epochs": found.get("look_epochs"),
+        }
+        for what, entry in entries
+        if entry is not None
+    ]
+
+
 def _written(names: Any) -> str | None:
     return None if names is None else str(Subset(map(str, names)))
 
@@ -138,4 +164,5 @@ FRAMES: Mapping[str, Any] = {
     "rounds": _rounds,
     "front": _front,
     "tests": _tests,
+    "as_good": _as_good,
 }

@@ -3,14 +3,31 @@
     study, strategy  names
     metric           {name, direction: maximize | minimize}
     subset           names of the units to tune, by depth; empty: the head alone
-    score            {mean, stderr}: on the validation samples, in the search; of the first value
+    score            {mean, stderr, look_epochs}: on the validation samples, in the search; of the
+                     first value. look_epochs: of the look that the choice goes by, a complete
+                     schedule of fewer epochs; null: it goes by the whole schedule
+    confidence       how sure the choice is; null with several values, where the front tells:
+                     level    of the intervals, and of `as_good`: 0.95
+                     cost     by which subsets are cheap: trainable_parameters, or another that
+                              the objective is about
+                     schedules  [what was compared by one schedule, that of the choice first:
+                     {look_epochs: null for the whole schedule; compared: subsets; trials; on:
+                     samples | folds | independent | null, which is compared pair by pair; count:
+                     of these; method: max-t | bonferroni; chosen; runner_up: the next best, or
+                     null; baselines: {linear_probe, full_finetune} as far as they have such a
+                     score; as_good: other subsets that may be the best, the cheapest first, 50 at
+                     most; as_good_count: of all of them, null where the noise is not known}]
+                     each of these subsets is {subset, trial, recipe, may_be_best: whether no other
+                     is shown to be better, score: {mean, stderr}, costs, against: as in `test`, on
+                     validation samples, with intervals that allow for how the chosen one was found}
     metrics          with several values only, as all up to `front_of`: [{name, direction}]
     values           {name: value} of the chosen subset, on the validation samples
     choose           how it was chosen among the front: best | one_stderr | knee, or names of units
     front            the Pareto front, the best first value first: [{subset, values, stderrs: {name:
                      value}, costs, trial (its number), recipe (sampled numbers), chosen}]
     front_of         how many subsets that keep all constraints were compared
-    test             {chosen, linear_probe, full_finetune, lp_ft}, as far as they were asked for:
+    test             {chosen, linear_probe, full_finetune, lp_ft, runner_up (with its `subset`)},
+                     as far as they were asked for:
                      {mean, stderr, seeds, scores: one a seed} on the test split, after retraining;
                      with several values also `values`: {name: {mean, stderr}} of the metrics;
                      a baseline also `against`: the chosen subset compared with it, pair by pair
@@ -20,9 +37,11 @@
     cost_of_full_finetune   the same of one full finetuning
     parameters       {tuned, total}: values in the chosen units, in the whole backbone
     rounds           of greedy, in order: [{base, subset, score, stderr, gain, gain_stderr,
-                     accepted, candidates, stop}]: the best of the candidates, and its gain over
-                     the base, pair by pair on the same samples (positive: better)
-    profile          [{subset, mean, stderr, trainable_parameters}] of single units with a score
+                     accepted, candidates, skipped, look_epochs, stop}]: the best of the
+                     candidates, and its gain over the base, pair by pair on the same samples
+                     (positive: better)
+    profile          [{subset, mean, stderr, trainable_parameters, look_epochs}] of single units
+                     with a score, all by one schedule
     trials           how many ended in each state
     ending           why the search ended
     config           the search description with everything filled in
@@ -30,7 +49,8 @@
     format           of this file: 1
     layersearch      the version that wrote it
 
-`study`, `strategy`, `subset`, `score`, `cost` are always there. Numbers that are not finite (the
+`study`, `strategy`, `subset`, `score`, `cost` are always there; `confidence` and `look_epochs` are
+not in files of earlier versions, which are read all the same. Numbers that are not finite (the
 standard error of a single seed) are null.
 """
 

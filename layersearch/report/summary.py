@@ -12,13 +12,24 @@ from rich.table import Table
 from rich.text import Text
 
 from layersearch.report.comparison import Comparison, compare_summaries
+from layersearch.report.confidence import confidence_notes, confidence_sentences
 from layersearch.report.front import front_lines
-from layersearch.report.wording import Scale, count, duration, listed, plural, subset_text, times
+from layersearch.report.wording import (
+    Scale,
+    count,
+    duration,
+    listed,
+    look_text,
+    plural,
+    subset_text,
+    times,
+)
 
 BASELINES = {  # name in result.json -> in words
     "linear_probe": "the linear probe",
     "full_finetune": "full finetuning",
     "lp_ft": "LP-FT (linear probe, then full finetuning)",
+    "runner_up": "the runner-up of the search",
 }
 VERDICTS = {
     "better": "chosen is better",
@@ -43,13 +54,16 @@ def summary(result: Mapping[str, Any]) -> RenderableType:
         Text(),
         *(Text(sentence) for sentence in advice(result)),
     ]
+    if sure := confidence_sentences(result):
+        parts += [Text(), *(Text(sentence) for sentence in sure)]
+        parts += [Text(note, style="dim") for note in confidence_notes(result)]
     if front := front_lines(result):
         parts += [Text(), *front]
     if "chosen" in result.get("test", {}):
         parts += [Text(), _table(result, scale, comparisons)]
         parts += [Text(note, style="dim") for note in comparison_notes(comparisons)]
     if result.get("rounds"):
-        parts += [Text(), Text("The way there:"), *_rounds(result["rounds"], scale)]
+        parts += [Text(), Text(_way(result)), *_rounds(result["rounds"], scale)]
     parts += [Text(), *(Text(line) for line in _cost(result, scale))]
     return Group(*parts)
 
@@ -76,7 +90,7 @@ def compare_with_baselines(result: Mapping[str, Any]) -> dict[str, Comparison]:
 
 def baseline_name(name: str) -> str:
     """'linear_probe' as a table shows it."""
-    return name.replace("_", " ").replace("lp ft", "LP-FT")
+    return name.replace("_", " ").replace("lp ft", "LP-FT").replace("runner up", "runner-up")
 
 
 def advice(result: Mapping[str, Any]) -> list[str]:
@@ -89,6 +103,11 @@ def advice(result: Mapping[str, Any]) -> list[str]:
     if result.get("interrupted"):
         sentences.append("That is the best so far: the search was interrupted before its end.")
         return sentences
+    if result["score"].get("look_epochs"):
+        sentences.append(
+            f"It goes by {look_text(result['score']['look_epochs'])}: the search ended before any "
+            "finalist was trained by the whole schedule."
+        )
     if not comparisons:
         sentences.append("It was not tested against a baseline, so nothing says it is worth it.")
     for name, comparison in comparisons.items():
@@ -189,6 +208,11 @@ def comparison_notes(comparisons: Mapping[str, Comparison]) -> list[str]:
     return notes
 
 
+def _way(result: Mapping[str, Any]) -> str:
+    look = result["rounds"][0].get("look_epochs")
+    return "The way there" + (f", by {look_text(look)}:" if look else ":")
+
+
 def _rounds(rounds: Sequence[Mapping[str, Any]], scale: Scale) -> list[Text]:
     lines = []
     before: Sequence[str] = []
@@ -241,9 +265,12 @@ def _cost(result: Mapping[str, Any], scale: Scale) -> list[str]:
         lines.append(f"That is {listed(ratios)} of one full finetuning.")
     score = result["score"]
     if score.get("mean") is not None:
+        look = score.get("look_epochs")
+        by = f" (by {look_text(look)})" if look else ""
         lines.append(
-            f"Its score in the search, {scale.value(score['mean'], score.get('stderr'))}, is the "
-            "best of many and so flatters it: only the test split, which no search sees, does not."
+            f"Its score in the search, {scale.value(score['mean'], score.get('stderr'))}{by}, is "
+            "the best of many and so flatters it: only the test split, which no search sees, does "
+            "not."
         )
     return lines
 

@@ -80,6 +80,11 @@ def plural(number: float, noun: str) -> str:
     return f"{number:,.0f} {noun}" if number == 1 else f"{number:,.0f} {noun}s"
 
 
+def look_text(epochs: int) -> str:
+    """'looks of 1 epoch'."""
+    return f"looks of {plural(epochs, 'epoch')}"
+
+
 def listed(parts: list[str]) -> str:
     """'a, b and c'."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -5,7 +5,7 @@ Strategies are functions of these records; no torch, no Optuna and no clock here
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 from typing import Any, Generic, TypeVar
@@ -48,6 +48,12 @@ class TrialRecord:
     # PRUNED (it is no trial of the whole schedule), and has a score.
     look: int | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)  # the trial's user attributes
+
+    @property
+    def is_look(self) -> bool:
+        """Whether it is a look that ended well."""
+        scored = self.state is TrialState.PRUNED and self.score is not None
+        return self.look is not None and scored
 
 
 class Chronicle:
@@ -132,6 +138,26 @@ class History(Sequence[TrialRecord]):
 
     def __getitem__(self, index: Any) -> Any:
         return self._records[index]
+
+    @cached_property
+    def look_lengths(self) -> tuple[int, ...]:
+        """The epochs of looks that have a score, those of the most subsets first."""
+        lengths = Counter(epochs for (_, epochs), look in self.looks.items() if look.is_look)
+        return tuple(sorted(lengths, key=lambda epochs: (-lengths[epochs], -epochs)))
+
+    def by_schedule(self, look: int | None = None) -> Mapping[Subset, TrialRecord]:
+        """What was scored by one schedule: scores of different ones are never compared.
+
+        Args:
+            look: epochs of the looks; None: the whole schedule.
+        """
+        if look is None:
+            return self.scores
+        return {
+            subset: replace(record, state=TrialState.COMPLETE)
+            for (subset, epochs), record in self.looks.items()
+            if epochs == look and record.is_look
+        }
 
     def failures(self, subset: Subset) -> int:
         """How often the subset failed of itself; interruptions and lost workers do not count."""

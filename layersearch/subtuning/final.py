@@ -24,6 +24,7 @@ from layersearch.subtuning.recipe import HeadRecipe, Recipe
 from layersearch.subtuning.training import Workplace, evaluate, train
 
 BASELINES = ("linear_probe", "full_finetune", "lp_ft")
+RUNNER_UP = "runner_up"  # of the search, if it is to be tested as well
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,7 @@ def contenders(
     everything: Subset,
     baselines: Sequence[str] = BASELINES,
     depth: int | None = None,
+    runner_up: Contender | None = None,
 ) -> list[Contender]:
     """The chosen subset and the baselines asked for, each with its recipe.
 
@@ -98,8 +100,9 @@ def contenders(
         chosen: what the search found.
         recipe: of the search, with the sampled numbers if there were any.
         everything: all units of the backbone.
-        baselines: names out of BASELINES.
+        baselines: names out of BASELINES, and RUNNER_UP.
         depth: of the baselines' heads; None: as in the recipe.
+        runner_up: what RUNNER_UP stands for; None: there is none, and it is left out.
     """
     depth = recipe.head.depth if depth is None else depth
     plain = replace(recipe, siamese=False)
@@ -110,8 +113,10 @@ def contenders(
         "full_finetune": Contender(name="full_finetune", subset=everything, recipe=random_head),
         "lp_ft": Contender(name="lp_ft", subset=everything, recipe=fitted_head),
     }
+    if runner_up is not None and (runner_up.subset or "linear_probe" not in baselines):
+        known[RUNNER_UP] = replace(runner_up, name=RUNNER_UP)
     first = Contender(name="chosen", subset=chosen, recipe=recipe)
-    return [first, *(known[name] for name in baselines)]
+    return [first, *(known[name] for name in baselines if name in known)]
 
 
 def judge(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from layersearch.space import History, Subset, TrialState
+from layersearch.space import History, Subset, TrialRecord, TrialState
 from layersearch.space.trial import Report, TrialResult, pack_correct, unpack_correct
 from layersearch.study import MEMORY, history, open_study
 from layersearch.study import attributes as names
@@ -250,3 +250,18 @@ def test_attributes_that_are_no_json_become_text(opened):
     assert attributes["shape"] == [1, 2]
     assert (attributes["value"], attributes["nan"], attributes["what"]) == (0.5, "nan", [1, 2])
     assert attributes["o"] == "<built-in function len>"
+
+
+def test_scores_are_told_apart_by_schedule():
+    def made(number, state, look, score):
+        return TrialRecord(number=number, subset=Subset(["a"]), state=state, score=score, look=look)
+
+    whole = made(0, TrialState.COMPLETE, None, 0.9)
+    looks = [made(1, TrialState.PRUNED, 1, 0.7), made(2, TrialState.PRUNED, 2, 0.8)]
+    failed = made(3, TrialState.FAILED, 3, None)
+    found = History([whole, *looks, failed])
+    assert found.look_lengths == (2, 1)
+    assert found.by_schedule()[Subset(["a"])] == whole
+    assert found.by_schedule(1)[Subset(["a"])].score == 0.7
+    assert found.by_schedule(1)[Subset(["a"])].state is TrialState.COMPLETE
+    assert found.by_schedule(3) == {}

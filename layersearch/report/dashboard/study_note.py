@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from layersearch.report.confidence import confidence_sentences
 from layersearch.report.dashboard import feasibility
 from layersearch.report.dashboard.markdown import code, escaped, link, picture, table
 from layersearch.report.page.answer import headline
@@ -33,11 +34,14 @@ def _sure(evidence: Evidence) -> list[str]:
     """How sure the answer is."""
     if evidence.result is None:
         return (
-            ["The search has not ended: this is what is known so far."] if evidence.scored else []
+            ["The search has not ended: this is what is known so far."]
+            if evidence.compared.scored
+            else []
         )
     sentences = advice(evidence.result)
     tested = "chosen" in evidence.result.get("test", {})
-    return [" ".join(escaped(one, longest=1_000) for one in sentences[1 if tested else 0 :])]
+    sentences = [*sentences[1 if tested else 0 :], *confidence_sentences(evidence.result)]
+    return [" ".join(escaped(one, longest=1_000) for one in sentences)]
 
 
 def _facts(evidence: Evidence, trials: Mapping[int, str]) -> list[tuple[str, str]]:
@@ -54,7 +58,7 @@ def _facts(evidence: Evidence, trials: Mapping[int, str]) -> list[tuple[str, str
                 escaped(evidence.shown(record.score, record.stderr)),
             ),
         ]
-        first = evidence.scored[0]
+        first = evidence.compared.scored[0]
         if record.number != first.number and len(evidence.metrics) == 1:
             shown = f"trial {first.number}, {_units(first)}, "
             shown += escaped(evidence.shown(first.score, first.stderr))
@@ -75,9 +79,9 @@ def _facts(evidence: Evidence, trials: Mapping[int, str]) -> list[tuple[str, str
 
 
 def _chosen(evidence: Evidence) -> TrialRecord | None:
-    if evidence.chosen is None or not evidence.scored:
+    if evidence.chosen is None:
         return None
-    return evidence.history.scores.get(evidence.chosen)
+    return evidence.compared.history.scores.get(evidence.chosen)
 
 
 def _units(record: TrialRecord) -> str:

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from layersearch.report.confidence import confidence_sentences
 from layersearch.report.page.evidence import Evidence
 from layersearch.report.page.section import Section, Table
+from layersearch.report.page.trials import in_words
 from layersearch.report.summary import BASELINES, advice, compare_with_baselines
 from layersearch.report.wording import count, plural, subset_text
 from layersearch.space.records import TrialState
@@ -14,6 +16,7 @@ def headline(evidence: Evidence) -> str:
     """The answer in one sentence, with its uncertainty."""
     if not len(evidence.history):
         return "Nothing has been tried yet."
+    evidence = evidence.compared
     chosen = evidence.chosen
     if chosen is None or not evidence.scored:
         return f"No subset has a score: {_why_no_score(evidence)}."
@@ -37,7 +40,8 @@ def _so_far(evidence: Evidence) -> str:
     what = subset_text(units) if units else "a new head alone (the linear probe)"
     which = plural(len(evidence.scored), "subset") + " scored"
     several = "" if len(evidence.metrics) == 1 else f" by {evidence.metric}, its first objective"
-    return f"Best so far of {which}{several}: {what}, with {score} validation {evidence.metric}."
+    shown = f"{score} validation {evidence.metric}{evidence.how}"
+    return f"Best so far of {which}{several}: {what}, with {shown}."
 
 
 def _against(evidence: Evidence) -> str:
@@ -78,17 +82,19 @@ def _why_no_score(evidence: Evidence) -> str:
 
 def answer_section(evidence: Evidence) -> Section:
     """The sentences of the summary, and the facts in a table."""
+    trials, evidence = evidence, evidence.compared
     sentences: Sequence[str] = []
     notes: list[str] = []
     if evidence.result is not None:
         sentences = advice(evidence.result)
         if "chosen" in evidence.result.get("test", {}):
-            sentences = sentences[1:]  # what to tune has been said in the headline
+            # What to tune has been said in the headline.
+            sentences = [*sentences[1:], *confidence_sentences(evidence.result)]
             notes.append(
                 "The validation score of the chosen subset is the best of many and so flatters it; "
                 "the test score, of samples that no search sees, does not."
             )
-    elif len(evidence.history):
+    elif len(trials.history):
         sentences = [
             (
                 "The search has not ended, or its result is not at hand: nothing was retrained, "
@@ -97,7 +103,7 @@ def answer_section(evidence: Evidence) -> Section:
         ]
     if len(evidence.metrics) > 1:
         sentences = [*sentences, _several(evidence)]
-    facts = _facts(evidence)
+    facts = _facts(evidence, trials)
     table = Table(caption="In short", head=("", ""), rows=facts, text=frozenset({0, 1}))
     return Section(
         key="answer",
@@ -119,7 +125,7 @@ def _several(evidence: Evidence) -> str:
     )
 
 
-def _facts(evidence: Evidence) -> list[tuple[str, ...]]:
+def _facts(evidence: Evidence, trials: Evidence) -> list[tuple[str, ...]]:
     made, rows = evidence.made_with, list[tuple[str, ...]]()
     backbone = (made.get("backbone") or {}).get("name")
     if backbone:
@@ -142,10 +148,9 @@ def _facts(evidence: Evidence) -> list[tuple[str, ...]]:
     if record is not None and record.score is not None:
         rows.append((_standing(evidence), str(record.subset)))
         shown = evidence.shown(record.score, record.stderr)
-        rows.append((f"validation {evidence.metric}", shown))
+        rows.append((f"validation {evidence.metric}", f"{shown}{evidence.how}"))
         rows.append(("tuned parameters", _share(evidence, evidence.size(record))))
-    ended = {state.value: len(evidence.of_state(state)) for state in TrialState}
-    rows.append(("trials", ", ".join(f"{n} {word}" for word, n in ended.items() if n) or "none"))
+    rows.append(("trials", in_words(trials.history)))
     ending = (evidence.result or {}).get("ending")
     if ending:
         rows.append(("why it ended", str(ending)))

@@ -6,7 +6,16 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from layersearch.report.comparison import Comparison
-from layersearch.report.drawing import BLACK, BLUE, GREEN, PALE, VERMILION, finite, new_figure
+from layersearch.report.drawing import (
+    BLACK,
+    BLUE,
+    GREEN,
+    PALE,
+    PURPLE,
+    VERMILION,
+    finite,
+    new_figure,
+)
 from layersearch.report.page.evidence import Evidence
 from layersearch.report.page.section import Picture, Section, Table
 from layersearch.report.summary import VERDICTS, baseline_name, comparison_notes
@@ -18,6 +27,7 @@ _LOOKS = {  # name -> colour, marker
     "linear_probe": (VERMILION, "s"),
     "full_finetune": (BLACK, "D"),
     "lp_ft": (GREEN, "^"),
+    "runner_up": (PURPLE, "o"),
 }
 
 

@@ -42,7 +42,7 @@ class Curve:
     @property
     def pruned(self) -> bool:
         """Whether evidence stopped it."""
-        return self.record.state is TrialState.PRUNED
+        return self.record.state is TrialState.PRUNED and not self.record.is_look
 
 
 def curves_section(evidence: Evidence) -> Section | None:
@@ -51,7 +51,7 @@ def curves_section(evidence: Evidence) -> Section | None:
     if not any(len(curve.epochs) > 1 for curve in _curves(every, evidence)):
         return None
     drawn = list(_curves(selected(every, evidence), evidence))
-    stopped = [record for record in every if record.state is TrialState.PRUNED]
+    stopped = [r for r in every if r.state is TrialState.PRUNED and not r.is_look]
     number = plural(len(every), "trial")
     lead = [f"{number} with a learning curve, {len(stopped) or 'none'} of them pruned."]
     if len(drawn) < len(every):

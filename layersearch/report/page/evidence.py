@@ -5,7 +5,7 @@ another program, is read as far as it goes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ from optuna.study import StudyDirection
 
 from layersearch.errors import LayersearchError
 from layersearch.report.drawing import Scored
-from layersearch.report.wording import Scale
+from layersearch.report.wording import Scale, look_text
 from layersearch.space.bounds import Bounds
 from layersearch.space.records import History, TrialRecord, TrialState
 from layersearch.space.search_space import SearchSpace
@@ -45,6 +45,7 @@ class Evidence:
     made_with: Mapping[str, Any] = field(default_factory=dict)  # the fingerprint's descriptions
     search: Mapping[str, Any] = field(default_factory=dict)  # config, versions, stages, folds
     result: Mapping[str, Any] | None = None
+    look: int | None = None  # epochs of the looks that `history` holds as if they were the trials
 
     @property
     def metric(self) -> str:
@@ -81,6 +82,55 @@ class Evidence:
             for r in self.scored
             if r.subset is not None
         }
+
+    @cached_property
+    def by_looks(self) -> "Evidence | None":
+        """The looks of a race as if they were the trials; None where there are none with a score.
+
+        Scores of looks and of whole schedules are never compared: what is shown of a study is shown
+        of the one or of the other.
+        """
+        lengths = self.history.look_lengths
+        if not lengths or self.look is not None:
+            return None
+        looks = [
+            replace(r, look=None, state=TrialState.COMPLETE if r.is_look else r.state)
+            for r in self.history
+            if r.look == lengths[0]
+        ]
+        return replace(self, history=History(looks), look=lengths[0])
+
+    @property
+    def compared(self) -> "Evidence":
+        """The trials that the answer goes by: looks, where it has no other score."""
+        looks = self.by_looks
+        if looks is None or not looks.scored:
+            return self
+        own = None if self.result is None else self.chosen
+        known = bool(self.scored) if own is None else own in self.scores
+        return self if known or (own is not None and own not in looks.scores) else looks
+
+    @property
+    def searched(self) -> "Evidence":
+        """The trials that the strategy goes by: looks, where it races."""
+        section = self.config.get("strategy")
+        racing = isinstance(section, Mapping) and section.get("protocol") == "fast"
+        return self.by_looks or self if racing else self
+
+    @property
+    def profiled(self) -> "Evidence":
+        """The trials that tell most of the units by themselves."""
+        looks = self.by_looks
+        if looks is None:
+            return self
+        singles = [Subset([unit.name]) for unit in self.units]
+        here, there = (sum(s in found.scores for s in singles) for found in (self, looks))
+        return looks if there > here else self
+
+    @property
+    def how(self) -> str:
+        """', by looks of 1 epoch', to be added to what is shown; empty for whole schedules."""
+        return "" if self.look is None else f", by {look_text(self.look)}"
 
     @cached_property
     def units(self) -> tuple[Unit, ...]:
@@ -142,7 +192,8 @@ class Evidence:
         """What the search chose, or the best so far; None before anything is scored."""
         if self.result is not None:
             return Subset(map(str, self.result["subset"]))
-        return self.scored[0].subset if self.scored else None
+        found = self.scored or (self.by_looks.scored if self.by_looks is not None else ())
+        return found[0].subset if found else None
 
     @property
     def everything(self) -> Subset:

@@ -30,6 +30,7 @@ class Use:
 
 def importance_section(evidence: Evidence) -> Section | None:
     """None with too few scored subsets to say anything."""
+    evidence = evidence.searched
     scored = evidence.scored
     several = sum(len(record.subset or ()) > 1 for record in scored)
     if several < FEWEST or not evidence.units:
@@ -38,7 +39,7 @@ def importance_section(evidence: Evidence) -> Section | None:
     best = best_count(len(scored))
     ahead = sorted(uses, key=lambda use: -(use.best - use.every))
     top = [use.unit.name for use in ahead if use.best - use.every > 0.1][:3]
-    lead = [f"The best {best} of {len(scored)} scored subsets, unit by unit."]
+    lead = [f"The best {best} of {len(scored)} scored subsets{evidence.how}, unit by unit."]
     if top:
         lead.append(f"More often among them than among all: {', '.join(top)}.")
     rows = [_row(use, evidence) for use in uses]

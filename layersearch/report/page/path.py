@@ -9,6 +9,7 @@ from layersearch.report.drawing import BLACK, BLUE, GREY, VERMILION, finite, new
 from layersearch.report.page.evidence import Evidence
 from layersearch.report.page.replay import greedy_options, greedy_ways, ledger_of, rounds_played
 from layersearch.report.page.section import Picture, Section, Table
+from layersearch.report.wording import look_text
 from layersearch.space.subset import Subset
 from layersearch.strategies.greedy import Greedy, Round
 from layersearch.strategies.protocol import Ledger
@@ -30,6 +31,7 @@ class Step:
 
 def path_sections(evidence: Evidence) -> list[Section]:
     """One a direction; none where the study was not searched greedily."""
+    evidence = evidence.searched
     options = greedy_options(evidence)
     if options is None:
         return []
@@ -80,6 +82,12 @@ def _section(way: Greedy, steps: Sequence[Step], evidence: Evidence, *, several:
     name = "forward" if way.forward else "backward"
     last = steps[-1].played
     lead = [_in_words(one, evidence) for one in steps]
+    if evidence.look is not None:
+        lead.insert(
+            0,
+            f"Its rounds went by {look_text(evidence.look)}; what the whole schedule says of the "
+            "finalists is listed under the trials.",
+        )
     if last.stop and last.complete:
         lead.append(f"It stopped in round {last.number}: {last.stop}.")
     elif not last.complete:

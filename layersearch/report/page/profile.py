@@ -12,6 +12,7 @@ LISTED_PAIRS = 20
 
 def profile_section(evidence: Evidence) -> Section | None:
     """None where no unit was scored by itself."""
+    evidence = evidence.profiled
     names, scores = evidence.unit_names, evidence.scores
     singles = [(unit, scores.get(Subset([unit.name]))) for unit in evidence.units]
     known = [(unit, score) for unit, score in singles if score is not None]
@@ -30,7 +31,7 @@ def profile_section(evidence: Evidence) -> Section | None:
     better = max if evidence.sign > 0 else min
     best = better(known, key=lambda pair: pair[1].mean)[0].name
     missing = len(singles) - len(known)
-    lead = [f"Of the units by themselves, {best} scores best."]
+    lead = [f"Of the units by themselves{evidence.how}, {best} scores best."]
     if missing:
         lead.append(f"{plural(missing, 'unit')} of {len(singles)} have no score by themselves.")
     return Section(
@@ -56,7 +57,7 @@ def profile_section(evidence: Evidence) -> Section | None:
         ],
         tables=[
             Table(
-                caption="Every unit by itself",
+                caption=f"Every unit by itself{evidence.how}",
                 head=("tuned", "parameters", f"validation {evidence.metric}"),
                 rows=rows,
                 marked=frozenset(i for i, row in enumerate(rows) if row[0] == best),
@@ -68,6 +69,7 @@ def profile_section(evidence: Evidence) -> Section | None:
 
 def pairs_section(evidence: Evidence) -> Section | None:
     """None where no two units that are not neighbours were scored as a pair."""
+    evidence = evidence.profiled
     names, scores = evidence.unit_names, evidence.scores
     pairs = find_pairs(names, scores)
     if not is_map(names, pairs):
@@ -87,7 +89,10 @@ def pairs_section(evidence: Evidence) -> Section | None:
         key="pairs",
         title="Pairs of units",
         lead=[
-            f"{len(pairs)} of {possible} pairs have a score, the best {rows[0][0]}: {rows[0][1]}."
+            (
+                f"{len(pairs)} of {possible} pairs have a score{evidence.how}, the best "
+                f"{rows[0][0]}: {rows[0][1]}."
+            )
         ],
         pictures=[
             Picture(

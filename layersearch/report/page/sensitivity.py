@@ -12,13 +12,14 @@ from layersearch.report.page.evidence import Evidence
 from layersearch.report.page.replay import greedy_options, ledger_of
 from layersearch.report.page.section import Picture, Section, Table
 from layersearch.report.page.variation import Interval, Variant, replay, variants
-from layersearch.report.wording import plural
+from layersearch.report.wording import look_text, plural
 
 MOST_INTERVALS = 12  # a rule, in the table
 
 
 def sensitivity_section(evidence: Evidence) -> Section | None:
     """None where the recorded trials do not even hold greedy's first round."""
+    evidence = evidence.searched
     if not evidence.scored or len(evidence.metrics) > 1:  # greedy needs one order
         return None
     own = greedy_options(evidence)
@@ -36,6 +37,8 @@ def sensitivity_section(evidence: Evidence) -> Section | None:
     lead = [
         "What greedy would have chosen from the same trials by other rules; nothing was trained."
     ]
+    if evidence.look is not None:
+        lead.append(f"It is replayed on {look_text(evidence.look)}.")
     if own is None and not evidence.config:
         lead.append("The study does not say by which strategy it was searched.")
     elif own is None:

@@ -40,6 +40,7 @@ def tradeoff_sections(evidence: Evidence) -> list[Section]:
     sections = []
     if len(evidence.metrics) > 1:
         sections += _between_objectives(evidence)
+    evidence = evidence.searched
     if len(evidence.scored) < 2:
         return sections
     sizes = [_point(r, float(evidence.size(r)), evidence) for r in evidence.scored]
@@ -97,7 +98,12 @@ def _against(evidence: Evidence, points: Sequence[Point], *, key: str, what: str
     return Section(
         key=f"against-{slug}",
         title=f"{evidence.metric[0].upper()}{evidence.metric[1:]} against {what}",
-        lead=[f"{len(front)} of {len(points)} scored subsets are on the Pareto front of {what}."],
+        lead=[
+            (
+                f"{len(front)} of {len(points)} scored subsets are on the Pareto front of {what}"
+                f"{evidence.how}."
+            )
+        ],
         pictures=[
             Picture(
                 name=f"{evidence.metric}_against_{slug}".replace(" ", "_").replace("/", "_")

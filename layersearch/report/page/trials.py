@@ -1,7 +1,7 @@
 """All trials in short: how they ended, why some failed, and the best of them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from layersearch.report.page.evidence import Evidence
 from layersearch.report.page.section import Listing, Section, Table
@@ -25,16 +25,20 @@ def trials_section(evidence: Evidence) -> Section:
     total = len(evidence.history)
     if not total:
         return Section(key="trials", title="The trials", lead=["The study has no trials yet."])
-    states = Counter(record.state for record in evidence.history)
-    lead = [
-        f"{plural(total, 'trial')}: "
-        + ", ".join(f"{states[s]} {word}" for s, word in _WORDS.items() if states[s])
-        + "."
-    ]
-    tables = [t for t in (_ranking(evidence), _reasons(evidence)) if t is not None]
+    lead = [f"{plural(total, 'trial')}: {in_words(evidence.history, _WORDS)}."]
+    looks = None if evidence.by_looks is None else _ranking(evidence.by_looks)
+    tables = [t for t in (_ranking(evidence), looks, _reasons(evidence)) if t is not None]
     return Section(
         key="trials", title="The trials", lead=lead, tables=tables, listings=_tracebacks(evidence)
     )
+
+
+def in_words(records: Iterable[TrialRecord], words: Mapping[TrialState, str] | None = None) -> str:
+    """'3 complete, 12 looks, 1 failed': how trials ended; a look is not called pruned."""
+    ended = Counter("looks" if record.is_look else record.state.value for record in records)
+    named = {state.value: state.value if words is None else words[state] for state in TrialState}
+    named = {"complete": named["complete"], "looks": "looks", **named}
+    return ", ".join(f"{ended[k]} {word}" for k, word in named.items() if ended[k]) or "none"
 
 
 def reason(record: TrialRecord) -> str:
@@ -63,11 +67,10 @@ def _ranking(evidence: Evidence) -> Table | None:
         for rank, record in enumerate(shown, start=1)
     ]
     all_of = len(evidence.scored)
-    caption = (
-        "Scored subsets, the best first"
-        if all_of <= LISTED
-        else (f"The best {LISTED} of {all_of:,} scored subsets; the others are in the study")
-    )
+    caption = f"Scored subsets{evidence.how}, the best first"
+    if all_of > LISTED:
+        caption = f"The best {LISTED} of {all_of:,} scored subsets{evidence.how}; the others are "
+        caption += "in the study"
     return Table(
         caption=caption,
         head=(
@@ -94,6 +97,7 @@ def _number(record: TrialRecord, name: str) -> str:
 def _reasons(evidence: Evidence) -> Table | None:
     """Why trials were pruned or failed, the commonest reasons first."""
     ended = [*evidence.of_state(TrialState.FAILED), *evidence.of_state(TrialState.PRUNED)]
+    ended = [record for record in ended if not record.is_look]
     if not ended:
         return None
     groups: dict[tuple[str, str], list[TrialRecord]] = {}

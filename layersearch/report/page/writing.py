@@ -13,6 +13,7 @@ from layersearch.errors import LayersearchError
 from layersearch.report.page.again import again_section
 from layersearch.report.page.answer import answer_section, headline
 from layersearch.report.page.baselines import baselines_section
+from layersearch.report.page.confidence import confidence_section
 from layersearch.report.page.cost import cost_section
 from layersearch.report.page.curves import curves_section
 from layersearch.report.page.evidence import Evidence, read_evidence
@@ -33,6 +34,7 @@ _Maker = Callable[[Evidence], Section | Sequence[Section] | None]
 _MAKERS: Mapping[str, _Maker] = {  # title if it fails -> section, in the order of the page
     "The answer": answer_section,
     "Against the baselines": baselines_section,
+    "How sure it is": confidence_section,
     "What the search cost": cost_section,
     "The finetuning profile": profile_section,
     "Pairs of units": pairs_section,
