@@ -3,8 +3,8 @@
 
     python scripts/benchmark_memory.py --data ../shared/data
 
-ResNet-20 is trained from four cuts (early, middle, late, the head alone) on 50,000 images of 32 x 32
-as trials do it: one unit and a new head, float precision and layout as a search would choose them.
+ResNet-20 is trained from four cuts (early, middle, late, the head alone) on 50,000 images of
+32 x 32 as trials do it: one unit and a new head, precision and layout as a search chooses them.
 Each side is a process of its own, so that its memory is its own:
 
     none      no cache
@@ -13,10 +13,13 @@ Each side is a process of its own, so that its memory is its own:
     mapped    in memory-mapped files on a disk
     cold      the same, but before every epoch the operating system has to forget the files
 
+With `--features-only` an epoch asks for the features of all images, batch by batch, and trains
+nothing: only what a cache can change is left, so its gains and its costs show undiluted.
+
 The sides train one epoch in turn, so that all meet the same machine. Seconds are of the processor
 of a side, which other programs disturb little, and of the clock, which also counts waiting for the
 disk. The first epoch with a cache fills it. Images are the JPEG images there are, then the same
-mirrored, shifted and with noise, up to the number wanted; what they show costs nothing more or less.
+mirrored, shifted and with noise, up to the number wanted; what they show changes no cost.
 
 Memory: the most that a side had resident beyond what `none` had, in anonymous and shared memory;
 pages of mapped files, which the operating system takes back at will, are shown apart. Prints
@@ -47,10 +50,11 @@ from torch import Tensor
 from layersearch.backbones import build_chain
 from layersearch.data.views import Views
 from layersearch.space import Subset
+from layersearch.subtuning import first_tuned
 from layersearch.subtuning.features import Budget, FeatureStore
 from layersearch.subtuning.head import HeadFitter
 from layersearch.subtuning.recipe import HeadRecipe, Recipe, resolve_precision
-from layersearch.subtuning.training import Workplace, train
+from layersearch.subtuning.training import Workplace, shuffled, train
 
 MIB = 1 << 20
 TOLERANCE = 1.1  # times the seconds without a cache
@@ -115,6 +119,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--disk", type=int, default=8192, help="MiB of the sides with files")
     parser.add_argument("--directory", type=Path, help="of the files; default: a temporary one")
     parser.add_argument("--precision", default="auto", choices=("auto", "bf16", "fp32"))
+    parser.add_argument("--features-only", action="store_true", help="train nothing on them")
     parser.add_argument("--json", type=Path, help="where to write what was measured")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--pixels", type=Path, help=argparse.SUPPRESS)
@@ -238,9 +243,24 @@ def serve(options: argparse.Namespace) -> None:
         if cut == "state":
             say(state(place, watch, chosen))
         else:
-            train_from(cut, place, options, orders)
+            if options.features_only:
+                ask_for(cut, place, options, orders)
+            else:
+                train_from(cut, place, options, orders)
             chosen[cut] = choice_of(place, cut)
     place.features.close(remove=True)
+
+
+def ask_for(cut: str, place: Workplace, options: argparse.Namespace, orders: Iterable[str]) -> None:
+    """The features of all images at a cut, in a new order each epoch, as trainings ask."""
+    samples, number = torch.arange(len(place.labels)), cut_number(place, cut)
+    for epoch in range(options.epochs):
+        if epoch:
+            ordered(orders, options)
+        started = clocks()
+        for batch in shuffled(samples, options.batch_size, seed=epoch):
+            place.features.values(number, batch, epoch)
+        say(since(started))
 
 
 def train_from(
@@ -251,12 +271,9 @@ def train_from(
 
     def after(epoch: int, *_: object) -> None:
         nonlocal seconds
-        before, seconds = seconds, clocks()
-        say({name: seconds[name] - before[name] for name in seconds})
+        say(since(seconds))
         if epoch + 1 < options.epochs:
-            order = next(iter(orders))
-            assert order.strip() == "epoch", order
-            forget(options)
+            ordered(orders, options)
             seconds = clocks()
 
     unit = CUTS[cut]
@@ -269,6 +286,13 @@ def train_from(
     subset = Subset([] if unit is None else [unit])
     samples = torch.arange(len(place.labels))
     train(place, subset, samples, recipe, seed=0, after_epoch=after)
+
+
+def ordered(orders: Iterable[str], options: argparse.Namespace) -> None:
+    """Waits for the order to begin the next epoch."""
+    order = next(iter(orders)).strip()
+    assert order == "epoch", order
+    forget(options)
 
 
 def workplace(options: argparse.Namespace) -> Workplace:
@@ -311,14 +335,16 @@ def workplace(options: argparse.Namespace) -> Workplace:
 
 def choice_of(place: Workplace, cut: str) -> str:
     """What the store does at a cut, and why not otherwise."""
-    chain, unit = place.chain, CUTS[cut]
-    number = len(chain.stages) - 1
-    if unit is not None:
-        number = next(found.depth for found in chain.units if found.name == unit)
-    decision = place.features.statistics()["decisions"].get(number)
+    decision = place.features.statistics()["decisions"].get(cut_number(place, cut))
     if decision is None:
         return "compute"
     return " ".join([decision["choice"], *(decision["tiers"] or [decision["refused"]])])
+
+
+def cut_number(place: Workplace, cut: str) -> int:
+    """Where the tuned unit, or the head, begins."""
+    unit = CUTS[cut]
+    return first_tuned(place.chain, Subset([] if unit is None else [unit]))
 
 
 def state(place: Workplace, watch: "Watch", chosen: Mapping[str, str]) -> dict[str, Any]:
@@ -377,6 +403,12 @@ def clocks() -> dict[str, float]:
     return {"cpu": time.process_time(), "wall": time.perf_counter()}
 
 
+def since(started: Mapping[str, float]) -> dict[str, float]:
+    """Seconds since then, by clock."""
+    now = clocks()
+    return {name: now[name] - started[name] for name in now}
+
+
 def say(answer: Mapping[str, Any]) -> None:
     """Answers the driver."""
     print(json.dumps(answer), flush=True)
@@ -389,7 +421,8 @@ def heading(options: argparse.Namespace) -> str:
     """What was measured, with what."""
     precision = resolve_precision(options.precision, torch.device("cpu"))
     return (
-        f"\nResNet-20, {options.images:,} images of 32 x 32, {options.epochs} epochs from each cut, "
+        f"\nResNet-20, {options.images:,} images of 32 x 32, {options.epochs} epochs from each cut"
+        f"{' (features only)' if options.features_only else ''}, "
         f"batches of {options.batch_size}, {precision}, {options.threads} threads, "
         f"torch {torch.__version__}, Python {platform.python_version()}, "
         f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n"
@@ -398,11 +431,9 @@ def heading(options: argparse.Namespace) -> str:
 
 def table(sides: list[Side]) -> list[str]:
     """Seconds an epoch by cut and side."""
-    lines = [
-        "| cut | cache | first epoch, s | later epochs, s | all / without | wall, s | "
-        "wall / without | choice |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    names = "cut, cache, first epoch (s), later epochs (s), all / without, wall (s), "
+    names += "wall / without, choice"
+    lines = [f"| {names.replace(', ', ' | ')} |", f"|{' --- |' * 8}"]
     without = next((side for side in sides if side.name == "none"), None)
     for cut in sides[0].epochs:
         for side in sides:
@@ -425,11 +456,8 @@ def ratio(side: Side, without: Side | None, cut: str, clock: str) -> str:
 
 def memory_table(sides: list[Side]) -> list[str]:
     """What each side took at most."""
-    lines = [
-        "| cache | budget, MiB | stored, MiB | on disk, MiB | resident, MiB | beyond none, MiB | "
-        "mapped pages, MiB |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    names = "MiB, budget, stored, on disk, resident, beyond none, mapped pages"
+    lines = [f"| {names.replace(', ', ' | ')} |", f"|{' --- |' * 7}"]
     least = next((side.own for side in sides if side.name == "none"), 0)
     for side in sides:
         disk = side.stored.get("disk", 0)
