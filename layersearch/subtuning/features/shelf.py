@@ -228,6 +228,24 @@ class Shelf:
         evictions = self._wishes.get(entry.name, Wish()).evictions + 1
         self._wishes[entry.name] = Wish(since=entry.last_used, evictions=evictions)
 
+    def lend(self) -> dict[TierName, int]:
+        """Gives half of what memory tiers may take, or more if it is free, away for good.
+
+        What was used longest ago makes room. Files on a disk are counted whoever writes them.
+        """
+        lent: dict[TierName, int] = {}
+        for tier in self.tiers:
+            if tier.name == "disk":
+                continue
+            wanted = (tier.used() + tier.free()) // 2
+            mine = [entry for entry in self.entries.values() if entry.tier is tier]
+            for entry in sorted(mine, key=lambda entry: entry.last_used):
+                if tier.free() >= wanted:
+                    break
+                self.evict(entry)
+            lent[tier.name] = tier.lend()
+        return lent
+
     def watch(self, entry: Entry, seconds: float) -> None:
         """Notes what a load took, seconds a sample; gives the block up once computing is faster."""
         mean = self._rates.observe(entry.name[0], entry.tier.name, seconds)
