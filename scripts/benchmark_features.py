@@ -28,9 +28,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from layersearch.backbones.chain import Chain, cut
-from layersearch.backbones.cifar_resnet import cifar_resnet20
-from layersearch.backbones.units import find_units
+from layersearch.backbones import Backbone, Chain, build_chain, load_backbone
 from layersearch.data.augmentation import Augmentation
 from layersearch.data.views import Views
 from layersearch.subtuning.features import Budget, FeatureStore
@@ -62,8 +60,10 @@ def main() -> int:
     options = _options()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    chain = _chain(options.data)
-    images, source = _images(options.data, options.samples)
+    backbone, _ = backbone_of(options.data)
+    backbone.network.eval()
+    chain = build_chain(backbone)
+    images, source = jpeg_images(options.data, options.samples)
     print(
         f"ResNet-20, {len(images)} {source} images, {options.tier} tier, batches of "
         f"{options.batch_size}, {options.threads} threads, torch {torch.__version__}, "
@@ -182,17 +182,14 @@ def _seconds(options: argparse.Namespace) -> float:
     return time.process_time() if options.device == "cpu" else time.perf_counter()
 
 
-def _chain(data: Path) -> Chain:
-    network = cifar_resnet20()
+def backbone_of(data: Path) -> tuple[Backbone, str]:
+    """ResNet-20, and whether its weights are published ones or random."""
     weights = data / "weights" / "resnet20-12fca82f.th"
-    if weights.is_file():
-        state = torch.load(weights, map_location="cpu", weights_only=True)["state_dict"]
-        network.load_state_dict({name.removeprefix("module."): v for name, v in state.items()})
-    network.eval()
-    return cut(network, find_units(network, input_size=SIZE), head="linear", input_size=SIZE)
+    found = weights if weights.is_file() else None
+    return load_backbone("cifar_resnet20", weights=found), "published" if found else "random"
 
 
-def _images(data: Path, count: int) -> tuple[Tensor, str]:
+def jpeg_images(data: Path, count: int) -> tuple[Tensor, str]:
     """uint8 (N, 3, 32, 32), and what they are: JPEG images from the archive, or random ones."""
     archive = data / "cifar10_jpeg.tar.gz"
     if archive.is_file():

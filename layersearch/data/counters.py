@@ -25,7 +25,7 @@ def uniforms(seed: int, samples: Tensor, *counters: int, count: int) -> Tensor:
     state = _mix(torch.tensor(_signed(seed), dtype=torch.int64))
     for counter in counters:
         state = _mix(state + _signed(counter))
-    state = state.to(samples.device)
+    state = state.to(samples.device, non_blocking=True)  # from the host: nothing to wait for
     each = _mix(samples.to(torch.int64) + state)  # (B,)
     step = torch.arange(1, count + 1, device=samples.device) * _GOLDEN  # (count,)
     bits = _mix(each.unsqueeze(1) + step)  # (B, count)

@@ -245,7 +245,7 @@ def open_test_split(
     materials.data.test.unseal()
     samples = materials.data.test.open(purpose)
     features = feature_store(
-        materials,
+        replace(materials, cache=workplace.features.lend()),  # two stores, one budget
         workplace.chain,
         samples.images,
         device=workplace.device,

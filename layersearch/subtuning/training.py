@@ -118,7 +118,8 @@ def _optimise(
                 scores = forward(*values, **beside)
             loss = F.cross_entropy(
                 scores.float(),
-                workplace.labels[part.to(workplace.device)],
+                # Not waiting: the GPU still computes, and the next batch can be made ready.
+                workplace.labels[part.to(workplace.device, non_blocking=True)],
                 label_smoothing=recipe.label_smoothing,
             )
             yield loss if len(part) == len(batch) else loss * (len(part) / len(batch))

@@ -331,6 +331,32 @@ class TestBudget:
         assert statistics["misses"] == 1
         assert statistics["decisions"][2]["refused"] == "there is no budget"
 
+    def test_that_is_lent_is_kept_by_both_stores_together(self):
+        budget = Budget(device_bytes=0, host_bytes=400_000)
+        first = make_store(budget=budget)
+        for view in range(8):
+            first.values(2, SAMPLES, view)
+        before = first.statistics()["bytes"]["host"]
+        lent = first.lend()
+        assert before > 200_000
+        assert lent.host_bytes >= 200_000
+        assert first.statistics()["bytes"]["host"] + lent.host_bytes <= 400_000
+        second = make_store(budget=lent)
+        chain = tiny_chain()
+        for store in (first, second, first):
+            for view in range(8):
+                torch.testing.assert_close(
+                    store.values(2, SAMPLES, view), direct(chain, 2, SAMPLES, view), **ROUNDING
+                )
+        stored = [store.statistics()["bytes"]["host"] for store in (first, second)]
+        assert min(stored) > 0
+        assert sum(stored) <= 400_000
+
+    def test_of_a_disk_is_lent_whole_because_files_are_counted_together(self, tmp_path):
+        budget = Budget(device_bytes=0, host_bytes=0, disk_bytes=5000)
+        with make_store(budget=budget, directory=tmp_path, key="k") as store:
+            assert store.lend() == budget
+
     def test_of_disk_without_a_directory_says_that_it_is_of_no_use(self, caplog):
         with caplog.at_level(logging.WARNING):
             make_store(budget=Budget(disk_bytes=1))

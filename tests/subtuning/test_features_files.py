@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 
 from layersearch.subtuning.features import Budget, remove_leftovers
 from layersearch.subtuning.features.file_tier import FileTier
-from layersearch.subtuning.features.files import try_lock
+from layersearch.subtuning.features.files import FileWriter, try_lock
 from layersearch.subtuning.features.opening import memory_directory_for
+from layersearch.subtuning.features.rates import LoadRates
 from layersearch.subtuning.features.tiers import MemoryTier
 from tests.subtuning.feature_doubles import MIB, dense_chain, direct, make_store
 
@@ -300,6 +302,53 @@ class TestFullDisk:
             for view in range(8):
                 store.values(2, SAMPLES, view)
             assert store.statistics()["blocks"]["found"] == stored
+
+
+class TestSlowDisk:
+    """Writing is said to take a given time, so that no test depends on this machine's."""
+
+    @pytest.fixture
+    def slow(self, monkeypatch):
+        seconds = {"write": 1e6}
+        clock = {"now": 0.0}
+        write = FileWriter.write
+
+        def slowly(writer, start, values):
+            clock["now"] += seconds["write"]
+            write(writer, start, values)
+
+        monkeypatch.setattr(FileWriter, "write", slowly)
+        monkeypatch.setattr(
+            "layersearch.subtuning.features.building.time",
+            SimpleNamespace(perf_counter=lambda: time.perf_counter() + clock["now"]),
+        )
+        monkeypatch.setattr(LoadRates, "_time", lambda rates, block, count: 1e-12)
+        return seconds
+
+    def test_is_given_up_after_the_first_batch_and_not_tried_again(self, folder, slow):
+        chain = dense_chain()
+        with shared_store(folder, chain, policy="measured") as store:
+            for _ in range(3):
+                for _ in range(20):  # all samples, several times over
+                    torch.testing.assert_close(
+                        store.values(2, SAMPLES, 0), direct(dense_chain(), 2, SAMPLES, 0), **EXACT
+                    )
+            statistics = store.statistics()
+            assert statistics["blocks"]["slow"] == 1
+            assert statistics["blocks"]["stored"] == 0
+            assert "writing to host takes longer" in statistics["decisions"][2]["refused"]
+            assert not [*blocks_in(folder), *folder.glob("**/*.partial")]
+
+    def test_is_no_matter_where_it_is_fast_enough(self, folder, slow):
+        slow["write"] = 0.0
+        with shared_store(folder, policy="measured") as store:
+            store.values(2, SAMPLES, 0)
+            assert store.statistics()["blocks"]["stored"] == 1
+
+    def test_is_put_up_with_where_everything_is_to_be_kept(self, folder, slow):
+        with shared_store(folder, policy="always") as store:
+            store.values(2, SAMPLES, 0)
+            assert store.statistics()["blocks"]["stored"] == 1
 
 
 class TestFullMemory:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,6 +20,14 @@ _PATIENCE = 1.5  # times the seconds that building here would take
 _LEAST_PATIENCE_S = 1.0
 
 Writers = dict[int, tuple[Tier, Writer]]  # by cut
+
+
+@dataclass
+class _Pace:
+    """How long the parts of a block took so far."""
+
+    computing_s: float = 0.0
+    writing_s: float = 0.0
 
 
 class Builder:
@@ -77,7 +86,7 @@ class Builder:
         writers: Writers = {}
         busy = []
         try:
-            for name in sorted(missing, key=self._density, reverse=True):
+            for name in sorted(missing, key=self._shelf.density, reverse=True):
                 try:
                     place = self._shelf.place(name)
                 except Busy:
@@ -92,31 +101,37 @@ class Builder:
         for name in busy:
             self._wait(name, tick=tick)
 
-    def _density(self, name: Name) -> float:
-        """Seconds of computing that each byte saves."""
-        nbytes = sum(layout.nbytes for layout in self._shelf.layouts(name[0]))
-        return self._shelf.compute_seconds(name) / max(1, nbytes)
-
     def _fill(self, writers: Writers, view: int, *, tick: int) -> None:
         """Runs all samples through the cuts; takes what is finished out of `writers`."""
         started = time.perf_counter()
         all_samples = self._coverage(view).samples
+        paces = {cut: _Pace() for cut in writers}
         for first in range(0, len(all_samples), self._prefix.batch_size):
             samples = all_samples[first : first + self._prefix.batch_size]
             at: int | None = None
             values: Values = ()
+            computed = 0.0  # seconds of this batch, up to the cut
             for cut in sorted(writers):
+                began = time.perf_counter()
                 if at is None:
                     values = self.compute(cut, samples, view)
                 else:
                     values = self._prefix.run(values, at, cut, count=len(samples))
                 at = cut
-                self._write(writers, (cut, view), first, values)
+                if writers[cut][0].shared:  # a file, which waits for the values anyway
+                    self._prefix.synchronise()
+                computed += time.perf_counter() - began
+                paces[cut].computing_s += computed
+                self._write(writers, (cut, view), first, values, paces[cut])
+            if not writers:
+                break
         for cut in sorted(writers):
             self._finish(writers, (cut, view), tick=tick)
         self.building_s += time.perf_counter() - started
 
-    def _write(self, writers: Writers, name: Name, first: int, values: Values) -> None:
+    def _write(
+        self, writers: Writers, name: Name, first: int, values: Values, pace: "_Pace"
+    ) -> None:
         cut = name[0]
         tier, writer = writers[cut]
         layouts = self._shelf.layouts(cut)
@@ -128,11 +143,18 @@ class Builder:
             self._prefix.layouts[cut] = None
             self._discard(writers, name)
             return
+        began = time.perf_counter()
         try:
             writer.write(first, values)
         except (OSError, RuntimeError) as error:
             self._discard(writers, name)
             self._shelf.failed(name, tier, error)
+            return
+        pace.writing_s += time.perf_counter() - began
+        # Memory is always fast enough; a disk may be a network away, or busy with something else.
+        if tier.shared and not self._shelf.worth_writing(pace.writing_s, pace.computing_s):
+            self._discard(writers, name)
+            self._shelf.sluggish(name, tier)
 
     def _finish(self, writers: Writers, name: Name, *, tick: int) -> None:
         tier, writer = writers.pop(name[0])

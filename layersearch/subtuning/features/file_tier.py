@@ -90,6 +90,12 @@ class FileTier:
         """Bytes that may still be taken."""
         return self._budget - self.used()
 
+    def lend(self) -> int:
+        """See `Tier.lend`."""
+        nbytes = max(0, self.free())
+        self._budget -= nbytes
+        return nbytes
+
     def find(self, name: Name, layouts: tuple[Layout, ...], count: int) -> Block | None:
         """A block that another process built, or an earlier one left; checked as it is loaded."""
         path = self._path(name)

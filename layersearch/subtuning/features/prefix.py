@@ -101,9 +101,9 @@ class Prefix:
     def inputs(self, samples: Tensor, view: int) -> Values:
         """The values at cut 0 for samples (B,), from their images."""
         with torch.no_grad():
-            images = self._images.index_select(0, samples.to(self._images.device))
+            images = self._images.index_select(0, _beside(samples, self._images.device))
             batch = self._views.batch(
-                images.to(self._device, non_blocking=True), samples.to(self._device), view
+                images.to(self._device, non_blocking=True), _beside(samples, self._device), view
             )
             if self._channels_last and batch.dim() == 4:
                 batch = batch.contiguous(memory_format=torch.channels_last)
@@ -187,6 +187,11 @@ class Prefix:
     def storable(self, cut: int) -> bool:
         """Whether the values at a cut can be stored, as far as known."""
         return self.layouts.get(cut, ()) is not None
+
+
+def _beside(samples: Tensor, device: torch.device) -> Tensor:
+    """Indices on a device; on their way to a GPU nobody waits for what it still computes."""
+    return samples.to(device, non_blocking=device.type == "cuda")
 
 
 def _copied(values: Values) -> Values:

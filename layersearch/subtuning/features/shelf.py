@@ -20,10 +20,13 @@ from layersearch.subtuning.features.warnings_once import warn_once
 Policy = Literal["measured", "always", "never"]
 
 _log = logging.getLogger(__name__)
+_SLUGGISH = "writing to {} takes longer than computing twice"
 _WORTH = 0.9  # loading must take less than this share of computing
 _PAUSE_S = 0.05  # between two looks for a block that was refused
 _WATCH_EVERY = 16  # loads from disk between two comparisons with computing
 _BROKEN_S = 60.0  # a tier that failed is left alone for so long
+_PAYBACK = 2.0  # uses of a block after which writing it should have paid
+_NOTICED_S = 0.25  # writing that takes less harms nobody
 
 
 @dataclass(eq=False)
@@ -55,7 +58,7 @@ class Tally:
     built: int = 0
     found: int = 0  # built by another process, or left by an earlier one
     evicted: int = 0
-    slow: int = 0  # given up because loading was slower than computing
+    slow: int = 0  # given up because loading, or writing, was slower than computing
 
 
 class Shelf:
@@ -90,6 +93,7 @@ class Shelf:
         self._refusals: dict[Name, Refusal] = {}
         self._generation = 0
         self._broken: dict[TierName, float] = {}
+        self._sluggish: dict[TierName, float] = {}  # density of a block that was not worth writing
 
     def nearest(self, cut: int, view: int) -> Entry | None:
         """The stored block of the latest cut before `cut`."""
@@ -174,6 +178,9 @@ class Shelf:
                 if self._broken.get(tier.name, 0.0) > time.monotonic():
                     reason = f"{tier.name} failed"
                     continue
+                if self.density(name) <= self._sluggish.get(tier.name, -1.0):
+                    reason = _SLUGGISH.format(tier.name)
+                    continue
                 load = self._rates.seconds(name[0], tier.name, layouts)
                 if self._policy == "measured" and load > _WORTH * compute:
                     reason = f"loading from {tier.name} is slower than computing"
@@ -184,6 +191,19 @@ class Shelf:
                     return tier, writer
         self.refuse(name, reason)
         return None
+
+    def worth_writing(self, writing_s: float, computing_s: float) -> bool:
+        """Whether a block of which a part was computed and written is worth the rest.
+
+        Both were timed side by side, so that whatever else the machine does slows both.
+        """
+        return self._policy != "measured" or writing_s <= max(_NOTICED_S, _PAYBACK * computing_s)
+
+    def sluggish(self, name: Name, tier: Tier) -> None:
+        """Notes that a block was not worth writing; nor is one that saves less a byte."""
+        self._sluggish[tier.name] = self.density(name)
+        self.tally.slow += 1
+        self.refuse(name, _SLUGGISH.format(tier.name))
 
     def failed(self, name: Name, tier: Tier, error: Exception) -> None:
         """Notes that a block could not be written."""
@@ -207,6 +227,24 @@ class Shelf:
         self._generation += 1
         evictions = self._wishes.get(entry.name, Wish()).evictions + 1
         self._wishes[entry.name] = Wish(since=entry.last_used, evictions=evictions)
+
+    def lend(self) -> dict[TierName, int]:
+        """Gives half of what memory tiers may take, or more if it is free, away for good.
+
+        What was used longest ago makes room. Files on a disk are counted whoever writes them.
+        """
+        lent: dict[TierName, int] = {}
+        for tier in self.tiers:
+            if tier.name == "disk":
+                continue
+            wanted = (tier.used() + tier.free()) // 2
+            mine = [entry for entry in self.entries.values() if entry.tier is tier]
+            for entry in sorted(mine, key=lambda entry: entry.last_used):
+                if tier.free() >= wanted:
+                    break
+                self.evict(entry)
+            lent[tier.name] = tier.lend()
+        return lent
 
     def watch(self, entry: Entry, seconds: float) -> None:
         """Notes what a load took, seconds a sample; gives the block up once computing is faster."""
@@ -250,6 +288,11 @@ class Shelf:
         layouts = self._prefix.layouts[cut]
         assert layouts is not None
         return layouts
+
+    def density(self, name: Name) -> float:
+        """Seconds of computing that each byte of a block saves."""
+        nbytes = sum(layout.nbytes for layout in self.layouts(name[0]))
+        return self.compute_seconds(name) / max(1, nbytes)
 
     def compute_seconds(self, name: Name) -> float:
         """A sample, from the nearest earlier block or from its image."""

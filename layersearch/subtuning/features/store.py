@@ -99,6 +99,7 @@ class FeatureStore:
             batch_size=batch_size,
             compact=storage == "bf16",
         )
+        self._disk_bytes = budget.disk_bytes
         self._views = views
         self._numbers: dict[int, int] = {}  # view -> the distinct view that it stands for
         everything = Coverage(len(images))
@@ -182,6 +183,20 @@ class FeatureStore:
             self._builder.obtain(
                 [name for name in names if name not in self._entries], tick=self._tick
             )
+
+    def lend(self) -> Budget:
+        """Gives a part of the budget away, for another store of the same process.
+
+        Half of the memory, or more if more is free: the two together keep to the budget. Its part
+        of a disk both may use, if they name one directory.
+        """
+        with self._lock:
+            lent = self._shelf.lend()
+        return Budget(
+            device_bytes=lent.get("device", 0),
+            host_bytes=lent.get("host", 0),
+            disk_bytes=self._disk_bytes,
+        )
 
     @property
     def multiply_adds(self) -> int:

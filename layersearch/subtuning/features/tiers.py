@@ -67,6 +67,9 @@ class Tier(Protocol):
     def free(self) -> int:
         """Bytes that may still be taken."""
 
+    def lend(self) -> int:
+        """Gives the free bytes away for good, and says how many."""
+
     def find(self, name: Name, layouts: tuple[Layout, ...], count: int) -> Block | None:
         """A block that another process built, or an earlier one left."""
 
@@ -122,6 +125,12 @@ class MemoryTier:
     def free(self) -> int:
         """Bytes that may still be taken."""
         return self._budget - self.used()
+
+    def lend(self) -> int:
+        """See `Tier.lend`."""
+        nbytes = max(0, self.free())
+        self._budget -= nbytes
+        return nbytes
 
     def find(self, name: Name, layouts: tuple[Layout, ...], count: int) -> Block | None:  # noqa: ARG002
         """None: nobody shares this memory."""
