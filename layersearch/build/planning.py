@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from layersearch.build.components import Components
+from layersearch.build.budgets import build_budgets
 from layersearch.build.measuring import Rates, first_seconds, measure, training_seconds
 from layersearch.build.playing import is_over, play, rounds_of, skips
 from layersearch.build.preparing import Prepared
 from layersearch.build.running import driver_devices
-from layersearch.build.search import build_budgets
 from layersearch.execution import Budgets
 from layersearch.execution.budgets import Spending
 from layersearch.space import History, Subset
@@ -272,7 +271,7 @@ def mean_epochs(epochs: Any) -> float:
     if isinstance(epochs, int):
         return epochs
     choices = getattr(epochs, "choices", None)
-    return float(np.mean(choices if choices else (epochs.low, epochs.high)))
+    return float(np.mean(choices or (epochs.low, epochs.high)))
 
 
 def _recorded(past: History, budgets: Budgets, driven: float) -> Case:
@@ -303,8 +302,8 @@ def _notes(prepared: Prepared, estimate: Estimate) -> Iterator[str]:
     if config.strategy.pruner is not None or config.execution.scheduler is not None:
         yield "trials that are pruned take less"
     if config.execution.runner == "ray":
-        room = "as many as --workers" if config.execution.workers else "one"
-        yield f"Ray: {room} workers are assumed, each as fast as this machine"
+        workers = f"{estimate.workers} worker{'s' if estimate.workers != 1 else ''}"
+        yield f"Ray: {workers} at once, as fast as this machine, are assumed"
     if estimate.budgets.seconds is not None:
         yield "a budget of time is for the search; retraining comes after it"
     if any(case.trials >= _MOST_TRIALS for case in estimate.cases()):

@@ -95,4 +95,3 @@ def _steps(strategy: object, units: int) -> Callable[[Subset], int]:
     if isinstance(inner, Greedy) and not inner.forward:
         return lambda subset: units - len(subset)
     return len
-

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from layersearch.build.given import NOTHING_GIVEN
-from layersearch.build.planning import Plan, plan, play
+from layersearch.build.planning import Plan, plan
+from layersearch.build.playing import play
 from layersearch.build.preparing import prepare
 from layersearch.config import config_from
 from layersearch.space import SearchSpace, Subset
