@@ -10,7 +10,9 @@ from optuna.samplers import BaseSampler
 from torch import nn
 
 from layersearch.backbones import Backbone
+from layersearch.build.dry_run import run_plan
 from layersearch.build.given import Given
+from layersearch.build.planning import Plan
 from layersearch.build.profiling import run_profile
 from layersearch.build.result import Profile, Result
 from layersearch.build.search import run_search
@@ -93,6 +95,57 @@ def search(
     }
     resolved, given = _understood("search", config, arguments, sections, overrides)
     return _run(run_search, resolved, given, observers)
+
+
+def plan(
+    config: str | Path | Mapping[str, Any] | None = None,
+    *,
+    backbone: str | Mapping[str, Any] | nn.Module | Backbone | None = None,
+    data: Any = None,
+    strategy: Any = None,
+    metric: NamedMetric | Sequence[NamedMetric] | None = None,
+    pruner: Any = None,
+    trials: int | None = None,
+    overrides: Sequence[str] = (),
+    observers: Sequence[Observer] | None = None,
+    **sections: Any,
+) -> Plan:
+    """What `search` with the same arguments would cost; the same as `layersearch search --dry-run`.
+
+    A few batches are trained to measure this machine; nothing is written to a study. Of a study
+    that exists, what is left to do is planned.
+
+    Args:
+        config: as of `search`, and all others too.
+        backbone: the pretrained network.
+        data: to train and to validate on.
+        strategy: what proposes subsets.
+        metric: that scores.
+        pruner: ends trials early, which a plan does not foresee.
+        trials: at most.
+        overrides: 'recipe.epochs=5'.
+        observers: are told what there is to say of the description.
+        **sections: the other sections; `execution={'budget': '30m'}` plans for a budget.
+
+    Returns:
+        The plan, which prints as a table; see its `cases`, `to_json` and `to_frame`.
+
+    Raises:
+        LayersearchError: whatever a user can mend; see `layersearch.errors`.
+        TypeError: an unknown keyword.
+    """
+    arguments = {
+        "backbone": backbone,
+        "data": data,
+        "strategy": strategy,
+        "objective": metric,
+        "pruner": pruner,
+        "trials": trials,
+    }
+    resolved, given = _understood("plan", config, arguments, sections, overrides)
+    for note in resolved.notes:
+        Observers(observers or ()).message(note)
+    return run_plan(resolved, given=given)
 
 
 def profile(

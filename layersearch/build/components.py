@@ -127,7 +127,7 @@ def build_components(
         classes=classes,
         # What auto means differs from machine to machine; a limit must not.
         precision=recipe.precision if recipe.precision != "auto" else "fp32",
-        batch_size=_largest(config.recipe.batch_size),
+        batch_size=largest(config.recipe.batch_size),
     )
     materials = Materials(
         backbone=backbone,
@@ -213,7 +213,7 @@ def build_recipe(config: SearchConfig) -> Recipe:
     return Recipe(**plain, head=HeadRecipe(depth=section.head.depth, start=section.head.start))
 
 
-def _largest(number: Any) -> int:
+def largest(number: Any) -> int:
     """A number of the recipe, or the largest that it may be where it is searched."""
     return int(max(getattr(number, "choices", [getattr(number, "high", number)])))
 

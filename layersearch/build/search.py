@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from layersearch.build.budgeting import check_least, settle
+from layersearch.build.budgets import build_budgets
 from layersearch.build.callbacks import build_callbacks
 from layersearch.build.components import Components
 from layersearch.build.conclusion import Trials, conclude
@@ -23,16 +25,13 @@ from layersearch.build.result import Result
 from layersearch.build.running import run_trials
 from layersearch.build.watching import beginning, ended_as, watching
 from layersearch.config import SearchConfig
-from layersearch.execution import (
-    Budgets,
-    Observer,
-    make_places,
-)
+from layersearch.execution import Observer, make_places
 from layersearch.execution.checkpoints import Checkpoints
 from layersearch.execution.observer import Observers
 from layersearch.study import OpenStudy, keep_plan
 from layersearch.study.attributes import canonical
 from layersearch.study.lease import seconds_driven
+from layersearch.study.looking import Past, look_at
 from layersearch.subtuning import JobFactory, remove_leftovers
 
 
@@ -91,12 +90,15 @@ def run_to_end(
     parts, devices = prepared.parts, prepared.devices
     for note in parts.materials.data.notes:
         audience.message(note)
+    if config.execution.budget and past_of(config) is None:
+        check_least(prepared, given)
     audience.phase("opening the study")
     started = time.monotonic()
     with (
         prepared.open_study(observers) as opened,
         report_if_it_fails(opened.study, study_folder(config), observers),
     ):
+        prepared = settle(prepared, opened, given, tell=audience.message)
         keep_plan(opened.study, plan_of(config))
         describe_search(opened.study, parts)
         if parts.latency is not None:
@@ -143,31 +145,18 @@ def study_folder(config: SearchConfig) -> Path:
     return Path(config.study.directory) / config.study_name
 
 
+def past_of(config: SearchConfig) -> Past | None:
+    """What a search has recorded so far; None: its study does not exist. Nothing is written."""
+    section = config.study
+    return look_at(config.study_name, storage=section.storage, directory=section.directory)
+
+
 def plan_of(config: SearchConfig) -> dict[str, Any]:
     """What all processes that search one study must agree on, besides its fingerprint."""
     return {
         "strategy": config.strategy.model_dump(mode="json"),
         "execution": {"budget": config.execution.budget.model_dump(mode="json")},
     }
-
-
-def build_budgets(config: SearchConfig, parts: Components) -> Budgets:
-    """What the search may spend.
-
-    Args:
-        config: the description.
-        parts: for what a trial spends.
-    """
-    section = config.execution.budget
-    folds = len(parts.materials.data.folds)
-    return Budgets(
-        trials=config.strategy.trials,
-        seconds=section.seconds,
-        trainings=section.trainings,
-        epochs=section.epochs,
-        trainings_per_trial=folds,
-        epochs_per_trial=folds * parts.materials.recipe.epochs,
-    )
 
 
 def build_checkpoints(config: SearchConfig, parts: Components) -> Checkpoints:

@@ -4,6 +4,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from layersearch.cli.plan import show_plan
 from layersearch.cli.profile import print_profile
 from layersearch.cli.progress import add_progress, is_json, make_progress
 from layersearch.cli.settings import add_settings
@@ -26,6 +27,8 @@ _SEARCH_EXAMPLES = """\
 examples:
   layersearch search search_spaces/digits.yaml
   layersearch search my.yaml --strategy tpe --trials 200 --workers 4
+  layersearch search my.yaml --dry-run
+  layersearch search my.yaml --budget 30m
   layersearch search my.yaml -o recipe.epochs=5 -o study.name=short
   layersearch search my.yaml --strategy tpe --trials 60 -o 'recipe.lr={low: 1e-4, high: 1e-2}'
 """
@@ -46,6 +49,12 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         commands, "search", "search for the layers to tune", _SEARCH, _SEARCH_EXAMPLES
     )
     add_settings(search)
+    search.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what the search would cost, from a short measurement, and do not begin it; with "
+        "--progress json as a line of JSON",
+    )
     search.set_defaults(run=_search, resumes=True)
     profile = _command(
         commands, "profile", "score every unit by itself", _PROFILE, _PROFILE_EXAMPLES
@@ -76,6 +85,8 @@ def _command(
 
 def _search(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config, arguments.overrides)
+    if arguments.dry_run:
+        return show_plan(config, arguments)
     from layersearch.build import run_search
 
     with make_progress(arguments, config) as progress:

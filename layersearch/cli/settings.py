@@ -13,6 +13,11 @@ SHORT = {
         "greedy, nested, exhaustive, random, tpe, gp, nsga2, nsga3, qmc or package.module:callable",
     ),
     "--trials": ("strategy.trials", "N", "end after so many trials"),
+    "--budget": (
+        "execution.budget",
+        "AMOUNT",
+        "end after so much: 30m, 200epochs, 50trainings or '2h 200epochs'; repeatable",
+    ),
     "--workers": ("execution.workers", "N", "train so many subsets at once"),
     "--runner": ("execution.runner", "NAME", "who trains: local, ray"),
     "--address": (
@@ -26,7 +31,8 @@ SHORT = {
         "for --runner ray: asha, hyperband or median end hopeless trials early",
     ),
 }
-_TEXTS = ("strategy.name", "execution.runner", "execution.address")
+_ADDED = "execution.budget"
+_TEXTS = ("strategy.name", "execution.budget", "execution.runner", "execution.address")
 
 
 class _Setting(argparse.Action):
@@ -40,6 +46,10 @@ class _Setting(argparse.Action):
         option_string: str | None = None,  # noqa: ARG002
     ) -> None:
         path, text = str(self.const), str(values)
+        if path == _ADDED:
+            # Amounts of several options hold together, as those of one text.
+            namespace.amounts = [*(getattr(namespace, "amounts", None) or []), text]
+            text = " ".join(namespace.amounts)
         value = json.dumps(text) if path in _TEXTS else text
         namespace.overrides = [*namespace.overrides, f"{path}={value}"]
 

@@ -1,15 +1,21 @@
 """Budgets: how much a search may spend, by all workers and over all its resumptions together.
 
 They decide only whether another trial begins; trials that run are left to finish. What a trial will
-spend is reserved when it begins, so N workers do not overshoot by N trials.
+spend is reserved when it begins, so N workers do not overshoot by N trials. A race, moreover,
+keeps what its finalists will spend: it ends its looks while there is enough left for them.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import ceil
 
-from layersearch.space.records import Follower, History, TrialRecord
+import numpy as np
+
+from layersearch.space.records import Follower, History, TrialRecord, TrialState
 from layersearch.study import attributes as names
+
+_SLOWER = 75.0  # percentile of seconds an epoch that a finalist is expected to take
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +27,21 @@ class Budgets:
     trainings: int | None = None  # folds trained
     epochs: int | None = None  # trained, over all folds
     trainings_per_trial: int = 1  # folds
-    epochs_per_trial: int = 0  # folds * epochs; 0: not known beforehand
+    epochs_per_trial: int = 0  # folds * epochs, the most; 0: not known beforehand
 
     @property
     def limited(self) -> bool:
         """Whether anything is limited."""
         limits = (self.trials, self.seconds, self.trainings, self.epochs)
         return any(limit is not None for limit in limits)
+
+    def epochs_of(self, epochs: int | None) -> int:
+        """Epochs that a trial trains over its folds.
+
+        Args:
+            epochs: of each of its trainings; None: as the recipe says.
+        """
+        return self.epochs_per_trial if epochs is None else epochs * self.trainings_per_trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +70,12 @@ class Spending:
         return Spent(
             trials=ended["trials"] + running,
             trainings=ended["trainings"] + running * self._budgets.trainings_per_trial,
-            epochs=ended["epochs"] + running * self._budgets.epochs_per_trial,
+            epochs=ended["epochs"] + sum(map(self._reserved, history.active)),
         )
+
+    def _reserved(self, record: TrialRecord) -> int:
+        own = record.look if record.look is not None else record.recipe.get("epochs")
+        return self._budgets.epochs_of(own)
 
 
 def _add(total: Counter[str], record: TrialRecord) -> None:
@@ -72,17 +90,116 @@ def spent(records: Iterable[TrialRecord], budgets: Budgets) -> Spent:
     return Spending(budgets).of(History(records))
 
 
-def used_up(budgets: Budgets, used: Spent, *, seconds: float) -> str:
-    """Which budget forbids another trial, in words; '' if none does."""
+def used_up(budgets: Budgets, used: Spent, *, seconds: float, epochs: int | None = None) -> str:
+    """Which budget forbids another trial, in words; '' if none does.
+
+    Args:
+        budgets: of the study.
+        used: by its trials.
+        seconds: that it was driven.
+        epochs: of each training of the trial, where it is known not to be the recipe's.
+    """
     if budgets.trials is not None and used.trials >= budgets.trials:
         return f"the budget of {budgets.trials} trials is used up"
     if budgets.seconds is not None and seconds >= budgets.seconds:
         return f"the budget of {budgets.seconds:g} seconds is used up"
     each = (
         ("trainings", budgets.trainings, used.trainings, budgets.trainings_per_trial),
-        ("epochs", budgets.epochs, used.epochs, budgets.epochs_per_trial),
+        ("epochs", budgets.epochs, used.epochs, budgets.epochs_of(epochs)),
     )
     for name, limit, so_far, per_trial in each:
         if limit is not None and so_far + max(1, per_trial) > limit:
             return f"the budget of {limit} {name} is used up ({so_far} done, {per_trial} a trial)"
     return ""
+
+
+class Reserve:
+    """What a race keeps of its budgets for the whole trainings at its end.
+
+    Finalists may take half of a budget, and more only where not even one fits into that.
+
+    Args:
+        budgets: of the study.
+        look: epochs of a look.
+        finalists: of the race, at most.
+        workers: that train at once.
+        seconds: how long the study has been driven.
+    """
+
+    def __init__(
+        self,
+        budgets: Budgets,
+        *,
+        look: int,
+        finalists: int,
+        workers: int = 1,
+        seconds: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self._budgets = budgets
+        self._look = look
+        self._finalists = finalists
+        self._workers = workers
+        self._seconds = seconds
+        self._spending = Spending(budgets)
+
+    def why_no_look(self, history: History) -> str:
+        """Which budget another look would take from the finalists, in words; '' if none."""
+        budgets, used = self._budgets, self._spending.of(history)
+        look, whole = budgets.epochs_of(self._look), budgets.epochs_per_trial
+        folds = budgets.trainings_per_trial
+        bounds: tuple[tuple[str, float | None, float, float, float], ...] = (
+            ("trials", budgets.trials, used.trials, 1, 1),
+            ("trainings", budgets.trainings, used.trainings, folds, folds),
+            ("epochs", budgets.epochs, used.epochs, look, whole),
+        )
+        done = _finalists_begun(history)
+        for name, limit, so_far, of_look, of_whole in bounds:
+            if limit is not None:
+                left = max(0, self._most(limit, of_look, of_whole) - done)
+                if so_far + of_look + left * of_whole > limit:
+                    return self._words(f"{limit:g} {name}", left)
+        return self._why_no_time(history, done)
+
+    def _why_no_time(self, history: History, done: int) -> str:
+        limit, rate = self._budgets.seconds, _seconds_an_epoch(history)
+        if limit is None or rate is None:
+            return ""
+        look = rate * self._budgets.epochs_of(self._look)
+        whole = rate * self._budgets.epochs_per_trial
+        left = max(0, self._most(limit * self._workers, look, whole) - done)
+        if self._seconds() + look + ceil(left / self._workers) * whole > limit:
+            return self._words(f"{limit:g} seconds", left)
+        return ""
+
+    def _most(self, limit: float, look: float, whole: float) -> int:
+        """Finalists that are reserved for, those that have begun included."""
+        if limit < look + whole:
+            return 0
+        return min(self._finalists, max(1, int(limit / 2 // max(whole, 1e-9))))
+
+    @staticmethod
+    def _words(budget: str, left: int) -> str:
+        kept = f", {left} finalist{'s' * (left != 1)} kept" if left else ""
+        return f"the budget of {budget} allows no further look{kept}"
+
+
+def _finalists_begun(history: History) -> int:
+    """Trials of the whole schedule after the first look; those before it were enqueued."""
+    looks = [r.number for r in history if r.look is not None]
+    if not looks:
+        return 0
+    states = (TrialState.COMPLETE, TrialState.RUNNING)
+    return sum(r.look is None and r.state in states and r.number > looks[0] for r in history)
+
+
+def _seconds_an_epoch(history: History) -> float | None:
+    """Of the slower trials so far; None before one has ended."""
+    rates = [
+        record.attributes[names.SECONDS] / record.attributes[names.EPOCHS]
+        for record in history
+        if record.score is not None
+        and record.attributes.get(names.SECONDS)
+        and record.attributes.get(names.EPOCHS)
+    ]
+    # The first trial of a worker makes features; it must not speak for all.
+    return float(np.percentile(rates, _SLOWER)) if rates else None

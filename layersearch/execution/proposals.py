@@ -49,6 +49,15 @@ class Guessing(Protocol):
         ...
 
 
+@runtime_checkable
+class Foreseeing(Protocol):
+    """A planner whose trials are not all of the recipe's epochs."""
+
+    def next_epochs(self, history: History) -> int | None:
+        """Epochs of each training of the next trial; None: the recipe's."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ask:
     """Run this trial."""
@@ -147,19 +156,20 @@ class Proposals:
             self._desk.dismiss(planner.moot(history), NOT_NEEDED)
 
     def _why_no_more(self, history: History) -> Rest | End | None:
-        used = self._spending.of(history)
-        reason = used_up(self._budgets, used, seconds=self._seconds())
+        verdict = None if self._planner is None else self._planner.outlook(history)
+        if isinstance(verdict, Done):
+            return End(reason=verdict.reason, budget=verdict.budget)
+        used, planner = self._spending.of(history), self._planner
+        epochs = None
+        if self._budgets.epochs is not None and isinstance(planner, Foreseeing):
+            epochs = planner.next_epochs(history)
+        reason = used_up(self._budgets, used, seconds=self._seconds(), epochs=epochs)
         if reason:
             return End(reason=reason, budget=True)
         if self._repeats >= MAX_REPEATS:
             if self._desk.running:
                 return Rest(reason="every proposal is known or running", others=False)
             return End(reason=f"nothing new in {MAX_REPEATS} proposals", budget=False)
-        if self._planner is None:
-            return None
-        verdict = self._planner.outlook(history)
-        if isinstance(verdict, Done):
-            return End(reason=verdict.reason, budget=False)
         if isinstance(verdict, Wait):
             return Rest(reason=verdict.reason, others=self._others_run(history))
         return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from layersearch.execution.budgets import Budgets, Spending
 from layersearch.execution.desk import Desk
 from layersearch.execution.observer import Observers
-from layersearch.execution.proposals import Planner
+from layersearch.execution.proposals import Foreseeing, Planner
 from layersearch.execution.standing import Allowance, Status, WorkerNow
 from layersearch.space.records import Follower, History, TrialRecord, TrialState
 from layersearch.strategies.protocol import Progress
@@ -113,12 +113,14 @@ class Statuses:
     def _remaining(self, history: History, progress: Progress | None) -> tuple[int | None, str]:
         """How many trials are still to begin as far as can be foreseen, and until when."""
         budgets, used = self._budgets, self._spending.of(history)
+        planner: object = self._planner
+        epochs = planner.next_epochs(history) if isinstance(planner, Foreseeing) else None
         left: list[tuple[int, str]] = []
         if budgets.trials is not None:
             left.append((budgets.trials - used.trials, "search"))
         for limit, so_far, each in (
             (budgets.trainings, used.trainings, budgets.trainings_per_trial),
-            (budgets.epochs, used.epochs, budgets.epochs_per_trial),
+            (budgets.epochs, used.epochs, budgets.epochs_of(epochs)),
         ):
             if limit is not None and each:
                 left.append(((limit - so_far) // each, "search"))

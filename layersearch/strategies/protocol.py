@@ -38,6 +38,7 @@ class Done:
     """Nothing left to train."""
 
     reason: str
+    budget: bool = False  # whether there would be more, but for a budget
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ The noise of validation, not the length of training, limits how well subsets can
 look tells nearly as much as a whole schedule (`docs/benchmarks.md` has what it costs in accuracy).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from layersearch.space import (
@@ -70,14 +70,15 @@ class Race:
         self.most_finalists = finalists
         self.z = z
         self.max_failures = max_failures
+        # Why no further look may begin, in words, '' if one may: a budget keeps what the finalists
+        # will take. Then the race goes on to the finalists, by the looks that there are.
+        self.why_no_look: Callable[[History], str] = lambda _: ""
         self._looks = Follower(Chronicle, self._add)
 
     def propose(self, history: History) -> Proposed:
         """A look that the strategy asks for, then the finalists."""
         view = self.looks(history)
-        proposal = self.strategy.propose(view)
-        if isinstance(proposal, Subset):
-            return Look(proposal, self.epochs)
+        proposal = self._looking(history, view)
         if not isinstance(proposal, Done):
             return proposal
         ledger = Ledger(history, max_failures=self.max_failures)
@@ -89,7 +90,8 @@ class Race:
             return min(waiting, key=ledger.failures)
         if unsettled:
             return Wait(f"{len(unsettled)} finalists are running")
-        return Done(f"{proposal.reason}; {len(finalists)} finalists are tried")
+        reason = f"{proposal.reason}; {len(finalists)} finalists are tried"
+        return replace(proposal, reason=reason)
 
     def answer(self, history: History) -> Subset | None:
         """The best finalist; before one has a score, what the strategy says of the looks."""
@@ -101,7 +103,7 @@ class Race:
     def explain(self, history: History) -> Progress:
         """Where the strategy stands, or how many finalists are done."""
         view = self.looks(history)
-        if not isinstance(self.strategy.propose(view), Done):
+        if not isinstance(self._looking(history, view), Done):
             progress = self.strategy.explain(view)
             return replace(progress, phase=f"{progress.phase} (looks of {self.epochs} epochs)")
         finalists = self.finalists(view)
@@ -146,6 +148,18 @@ class Race:
             )
         )
         return (chosen, *tied[: self.most_finalists - 1])
+
+    def _looking(self, history: History, view: History) -> Proposed:
+        """The look that is next, or that there is none."""
+        proposal = self.strategy.propose(view)
+        if isinstance(proposal, Done):
+            return proposal
+        reason = self.why_no_look(history)
+        if reason and not view.active:
+            return Done(reason, budget=True)
+        if reason:
+            return Wait(f"{reason}; {len(view.active)} are running")
+        return Look(proposal, self.epochs) if isinstance(proposal, Subset) else proposal
 
     def _tied(self, subset: Subset, chosen: Subset, scores: Mapping[Subset, TrialRecord]) -> bool:
         if chosen not in scores:

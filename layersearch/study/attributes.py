@@ -49,6 +49,7 @@ MEMO_OF = "memo_of"  # number of the trial whose score it repeats without traini
 FINGERPRINT = "fingerprint"
 SEARCH = "search"  # {"config", "versions", "stages", "folds"}: to report on it and to run it again
 PLAN = "plan"  # how its driver searches it: strategy and budgets
+PROTOCOL = "protocol"  # {"options", "why"}: of greedy, that its budget chose; else not there
 DRIVER_PREFIX = "driver:"  # one a driver, followed by its token
 TAKEN_PREFIX = "taken:"  # one a driver that others took for dead, followed by its token
 

@@ -35,9 +35,23 @@ def keep_fingerprint(study: optuna.Study, fingerprint: Fingerprint) -> None:
             )
         study.set_user_attr(FINGERPRINT, _encode(fingerprint))
         return
-    changes = list(_changes(stored, fingerprint))
-    if changes:
-        raise FingerprintError(_message(study.study_name, changes))
+    check_fingerprint(study.study_name, study.user_attrs, fingerprint)
+
+
+def check_fingerprint(name: str, attributes: Mapping[str, Any], fingerprint: Fingerprint) -> None:
+    """Compares a search with the one that a study was made for.
+
+    Args:
+        name: of the study.
+        attributes: of the study.
+        fingerprint: of the search.
+
+    Raises:
+        FingerprintError: they differ; says in what.
+    """
+    changes = list(_changes(attributes.get(FINGERPRINT) or {}, fingerprint))
+    if changes and FINGERPRINT in attributes:
+        raise FingerprintError(_message(name, changes))
 
 
 def stored_fingerprint(study: optuna.Study) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What a search will cost, before it begins."""
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 import pytest
 
 from layersearch.build.given import NOTHING_GIVEN
-from layersearch.build.planning import Plan, plan, play
+from layersearch.build.planning import Plan, plan
+from layersearch.build.playing import play
 from layersearch.build.preparing import prepare
 from layersearch.config import config_from
-from layersearch.space import SearchSpace, Subset
+from layersearch.space import History, SearchSpace, Subset, TrialRecord, TrialState
 from layersearch.strategies import Look, make_strategy
+from layersearch.strategies.protocol import Progress, Wait
 from tests.strategies.simulation import units
 
 SPACE = SearchSpace(units(1, 2, 3, 4, 5))
@@ -85,3 +88,39 @@ def test_looks_cost_their_own_epochs(tmp_path: Path) -> None:
     assert fast.looks == 8
     assert fast.epochs == 8 * 2 * 1 + (fast.trials - 8) * 2 * 4
     assert fast.epochs < whole.epochs
+
+
+def test_a_plan_prints_as_a_table_and_as_one_line_of_json(tmp_path: Path) -> None:
+    found = planned(tmp_path, strategy={"name": "exhaustive", "trials": 5})
+    assert "retraining at the end" in str(found)
+    read = json.loads(found.to_json())
+    assert "\n" not in found.to_json()
+    assert read["event"] == "plan"
+    assert read["cases"][0]["trials"] == 5
+
+
+def test_what_is_recorded_is_not_planned_again() -> None:
+    strategy = make_strategy("greedy", {}, space=SPACE, seed=0)
+    whole = list(play(strategy, SPACE, gains=1))
+    done = History(
+        TrialRecord(number=n, subset=s, state=TrialState.COMPLETE, score=0.9, stderr=0.1)
+        for n, s in enumerate(whole[:3])
+        if isinstance(s, Subset)
+    )
+    # The rest of the first round, and the second.
+    assert len(list(play(strategy, SPACE, gains=1, past=done))) == 3 + 4
+    assert len(list(play(strategy, SPACE, gains=0, past=done))) == 3
+
+
+def test_a_strategy_that_waits_for_something_ends_its_play() -> None:
+    class Waits:
+        def propose(self, history: History) -> Wait:
+            return Wait("for the moon")
+
+        def answer(self, history: History) -> None:
+            return None
+
+        def explain(self, history: History) -> Progress:
+            return Progress(phase="waits")
+
+    assert list(play(Waits(), SPACE, gains=0)) == []

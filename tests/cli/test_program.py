@@ -1,5 +1,6 @@
 """The command line: what it hands on, what it prints, how it ends."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from layersearch.cli import main
 from layersearch.cli.place import find_study
+from layersearch.cli.settings import add_settings
 from layersearch.config import SearchConfig
 from layersearch.errors import StudyError
 from layersearch.report import write_result
@@ -389,3 +391,10 @@ def test_a_closed_pipe_ends_quietly() -> None:
     )
     done = python("-c", code)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_budgets_of_several_options_add_up_to_one() -> None:
+    parser = argparse.ArgumentParser()
+    add_settings(parser)
+    said = parser.parse_args(["--budget", "30m", "--budget", "200epochs"]).overrides
+    assert said[-1] == 'execution.budget="30m 200epochs"'

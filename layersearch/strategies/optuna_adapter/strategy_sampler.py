@@ -64,6 +64,11 @@ class StrategySampler(BaseSampler):
         proposal = self._propose(history)
         return proposal if isinstance(proposal, Wait | Done) else None
 
+    def next_epochs(self, history: History) -> int | None:
+        """The epochs of what it would ask for now, if that is a look; None: the recipe's."""
+        proposal = self._propose(history)
+        return proposal.epochs if isinstance(proposal, Look) else None
+
     def moot(self, history: History) -> frozenset[Subset]:
         """The running subsets whose scores cannot matter any more."""
         strategy: object = self.strategy

@@ -1,0 +1,276 @@
+"""What a budget decides before the first trial: whether it is enough, and the protocol of greedy.
+
+Greedy with a budget that its plan does not fit into races: looks as long as the budget allows, then
+so many finalists by the whole schedule. What was chosen is kept in the study, so that whoever goes
+on with it does the same. Settings that say the protocol, or the length of a look, have the last
+word.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from layersearch.build.budgets import build_budgets
+from layersearch.build.given import Given
+from layersearch.build.measuring import Rates, measure
+from layersearch.build.planning import Case, Estimate, duration
+from layersearch.build.playing import race_of
+from layersearch.build.preparing import Prepared
+from layersearch.build.proposing import build_proposing
+from layersearch.build.running import driver_devices
+from layersearch.config import GreedyConfig
+from layersearch.errors import ConfigError, Problem
+from layersearch.execution.budgets import Budgets, Reserve
+from layersearch.strategies.optuna_adapter import StrategySampler
+from layersearch.study import OpenStudy
+from layersearch.study.attributes import PLAN, PROTOCOL
+from layersearch.study.lease import seconds_driven
+
+ROUNDS = 3  # that gain in the search that has to fit; most gain fewer
+_FINALISTS = 3
+_PATIENCE = 60.0  # seconds for a driver to choose
+_SAID = ("protocol", "look_epochs", "finalists")  # settings that leave nothing to choose
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A protocol that a budget chose."""
+
+    options: Mapping[str, Any]  # of greedy; empty: as it was described
+    why: str = ""
+
+    def to_attribute(self) -> dict[str, Any]:
+        """As a study keeps it."""
+        return {"options": dict(self.options), "why": self.why}
+
+
+def chooses(prepared: Prepared, given: Given) -> bool:
+    """Whether there is a protocol to choose for a budget."""
+    config = prepared.config
+    section = config.strategy
+    return (
+        given.strategy is None
+        and isinstance(section, GreedyConfig)
+        and not set(_SAID) & section.model_fields_set
+        and (config.execution.budget.epochs is not None or _seconds(prepared) is not None)
+        and isinstance(config.recipe.epochs, int)
+        and config.recipe.epochs > 1
+    )
+
+
+def measures(prepared: Prepared, given: Given) -> bool:
+    """Whether the choice needs to know how fast this machine is."""
+    return chooses(prepared, given) and _seconds(prepared) is not None
+
+
+def choose(prepared: Prepared, given: Given, rates: Rates | None) -> Choice:
+    """The protocol by which greedy fits into its budget.
+
+    Args:
+        prepared: a search that `chooses`.
+        given: objects of the user's.
+        rates: of this machine; None where no time is to be kept.
+    """
+    rates = rates or _TIMELESS
+    described = _case(prepared, rates)
+    if _fits(prepared, described):
+        return Choice(options={})
+    for look, finalists in _races(prepared.parts.materials.recipe.epochs):
+        options = {"protocol": "fast", "look_epochs": look, "finalists": finalists}
+        case = _case(apply(prepared, Choice(options=options), given), rates)
+        if _fits(prepared, case):
+            break
+    epochs = f"{look} epoch{'s' if look != 1 else ''}"
+    last = f"{finalists} finalist{'s' if finalists != 1 else ''} at most"
+    plenty = "" if _fits(prepared, case) else "; the budget will end the looks"
+    why = (
+        f"the budget does not take greedy as it is described ({_amounts(described)} if {ROUNDS} "
+        f"rounds gain), so it races: looks of {epochs}, then {last} by the whole schedule "
+        f"({_amounts(case)}){plenty}; strategy.protocol has the last word"
+    )
+    return Choice(options=options, why=why)
+
+
+def apply(prepared: Prepared, choice: Choice, given: Given) -> Prepared:
+    """The search by the protocol that was chosen."""
+    if not choice.options:
+        return prepared
+    section = prepared.config.strategy.model_copy(update=dict(choice.options))
+    config = prepared.config.model_copy(update={"strategy": section})
+    proposing = build_proposing(config, given, prepared.parts.space)
+    return replace(prepared, proposing=proposing)
+
+
+def settle(
+    prepared: Prepared,
+    opened: OpenStudy,
+    given: Given,
+    *,
+    tell: Callable[[str], None],
+    decides: bool = True,
+) -> Prepared:
+    """The search as its study has it: by the protocol chosen for it, if any; sets its sampler.
+
+    Args:
+        prepared: the search.
+        opened: its study.
+        given: objects of the user's.
+        tell: is told what was chosen.
+        decides: whether to choose where nothing was; a worker goes by what its driver chose.
+    """
+    if chooses(prepared, given):
+        kept = opened.study.user_attrs.get(PROTOCOL)
+        if kept is not None:
+            choice = Choice(**kept)
+        elif not decides or opened.history().known:
+            choice = Choice(options={})
+        else:
+            choice = choose(prepared, given, rates_for(prepared, given, tell=tell))
+            opened.study.set_user_attr(PROTOCOL, choice.to_attribute())
+        if choice.why:
+            tell(choice.why)
+        prepared = apply(prepared, choice, given)
+        opened.study.sampler = prepared.proposing.sampler
+    _reserve(prepared, opened)
+    return prepared
+
+
+def wait_for_plan(prepared: Prepared, opened: OpenStudy, given: Given, *, seconds: float) -> None:
+    """Waits until the driver of a study has chosen, which may take it a measurement.
+
+    Args:
+        prepared: a worker's search.
+        opened: its study.
+        given: objects of the user's.
+        seconds: to wait, at least a minute.
+    """
+    end = time.monotonic() + max(_PATIENCE, seconds)
+    while chooses(prepared, given) and PLAN not in opened.study.user_attrs:
+        if time.monotonic() > end:
+            return
+        time.sleep(0.2)
+
+
+def rates_for(
+    prepared: Prepared, given: Given, *, tell: Callable[[str], None] = lambda _: None
+) -> Rates | None:
+    """How fast this machine is, where a budget of time has to be kept."""
+    if not measures(prepared, given):
+        return None
+    tell("measuring how fast this machine trains, for the budget of time")
+    rates = measure(prepared.parts, device=driver_devices(prepared.config)[0])
+    _check_time(prepared, rates)
+    return rates
+
+
+def check_least(prepared: Prepared, given: Given) -> None:
+    """Refuses a budget in which not one trial can be trained.
+
+    Raises:
+        ConfigError: with the least that would do.
+    """
+    budgets = build_budgets(prepared.config, prepared.parts)
+    folds = budgets.trainings_per_trial
+    least = _least_epochs(prepared, given, budgets)
+    problems = [
+        Problem(
+            where=f"execution.budget.{name}",
+            what=f"one trial takes {each} {name} ({folds} folds{more}), and the budget is {limit}",
+            remedy=f"give at least {each} {name}",
+        )
+        for name, limit, each, more in (
+            ("trainings", budgets.trainings, folds, ""),
+            ("epochs", budgets.epochs, least, f" of {least // folds} epochs"),
+        )
+        if limit is not None and each > limit
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _least_epochs(prepared: Prepared, given: Given, budgets: Budgets) -> int:
+    sampler = prepared.proposing.sampler
+    race = race_of(getattr(sampler, "strategy", None))
+    if chooses(prepared, given):
+        return budgets.epochs_of(1)  # it will look as shortly as it must
+    if race is not None:
+        return budgets.epochs_of(race.epochs)
+    return budgets.epochs_per_trial
+
+
+def _check_time(prepared: Prepared, rates: Rates) -> None:
+    estimate = Estimate(prepared, rates)
+    limit = _seconds(prepared)
+    first = min((prepared.parts.space.subset(()), *_singles(prepared)), key=len)
+    least = rates.worker + estimate.trial_seconds(first, 1)
+    if limit is not None and least > limit:
+        raise ConfigError(
+            [
+                Problem(
+                    where="execution.budget.seconds",
+                    what=f"the shortest trial takes about {duration(least)} on this machine, and "
+                    f"the budget is {limit:g} s",
+                    remedy=f"give several times {duration(least)}",
+                )
+            ]
+        )
+
+
+def _singles(prepared: Prepared) -> Iterator[Any]:
+    space = prepared.parts.space
+    return (space.subset((name,)) for name in space.free[:1])
+
+
+def _reserve(prepared: Prepared, opened: OpenStudy) -> None:
+    """Has a race keep of its budgets what its finalists will take."""
+    budgets = build_budgets(prepared.config, prepared.parts)
+    sampler = prepared.proposing.sampler
+    race = race_of(sampler.strategy) if isinstance(sampler, StrategySampler) else None
+    if race is None or not budgets.limited:
+        return
+
+    def driven() -> float:
+        return seconds_driven(opened.study.user_attrs, now=time.time(), token=opened.lease.token)
+
+    race.why_no_look = Reserve(
+        budgets,
+        look=race.epochs,
+        finalists=race.most_finalists,
+        workers=prepared.config.execution.local_workers,
+        seconds=driven,
+    ).why_no_look
+
+
+def _races(epochs: int) -> Iterator[tuple[int, int]]:
+    """Epochs of a look and finalists, the best first, the cheapest last."""
+    yield from ((look, _FINALISTS) for look in range(max(1, epochs // 2), 0, -1))
+    yield from ((1, finalists) for finalists in range(_FINALISTS - 1, 0, -1))
+
+
+def _case(prepared: Prepared, rates: Rates) -> Case:
+    estimate = Estimate(prepared, rates, bounded=False)
+    return estimate.case(min(ROUNDS, len(prepared.parts.space.free)))
+
+
+def _fits(prepared: Prepared, case: Case) -> bool:
+    budget = prepared.config.execution.budget
+    return not (
+        (budget.epochs is not None and case.epochs > budget.epochs)
+        or (budget.trainings is not None and case.trainings > budget.trainings)
+        or (budget.seconds is not None and case.seconds > budget.seconds)
+    )
+
+
+def _amounts(case: Case) -> str:
+    time_too = f", {duration(case.seconds)}" if case.seconds else ""
+    return f"{case.epochs} epochs{time_too}"
+
+
+def _seconds(prepared: Prepared) -> float | None:
+    return prepared.config.execution.budget.seconds
+
+
+_TIMELESS = Rates(
+    training={0: 0.0}, scoring={0: 0.0}, fixed=0.0, head=0.0, features=0.0, worker=0.0, busy=1.0
+)

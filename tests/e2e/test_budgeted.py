@@ -1,0 +1,71 @@
+"""Budgets and plans of real searches, by Python and by the command."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import layersearch
+from layersearch.errors import ConfigError
+from tests.e2e.small import Heard, Net, images, search, trials
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def plan(name: str, **arguments: Any) -> layersearch.Plan:
+    return layersearch.plan(
+        backbone=Net(),
+        data=images(),
+        data_options={"train_samples": 30, "folds": 2},
+        recipe={"epochs": 4, "batch_size": 15},
+        execution={"threads": 1},
+        study={"name": name},
+        final={"seeds": 1},
+        **arguments,
+    )
+
+
+def files() -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in Path().rglob("*") if p.is_file()}
+
+
+def test_a_plan_leaves_nothing_behind_and_counts_what_is_there() -> None:
+    strategy: dict[str, Any] = {"name": "exhaustive"}
+    before = plan("mine", strategy=strategy)
+    assert list(Path().iterdir()) == []
+    assert (before.cases[0].trials, before.done) == (8, None)
+
+    search("mine", strategy={**strategy, "trials": 3}, recipe={"epochs": 4})
+    kept = files()
+    left = plan("mine", strategy=strategy)
+    assert files() == kept
+    assert left.done is not None
+    assert (left.done.trials, left.done.epochs) == (3, 3 * 2 * 4)
+    assert (left.cases[0].trials, left.cases[0].epochs) == (5, 5 * 2 * 4)
+
+
+def test_a_race_under_a_budget_trains_a_finalist_and_goes_on_with_more() -> None:
+    heard = Heard()
+    greedy = {"recipe": {"epochs": 4}, "strategy": {"name": "greedy", "min_gain": -1.0}}
+    first = search("race", **greedy, execution={"budget": "16epochs"}, observers=[heard])
+    assert any("it races: looks of 1 epoch" in text for text in heard.messages)
+    done = trials(first)
+    assert sum(t.user_attrs.get("epochs", 0) for t in done) <= 16
+    assert [t.user_attrs.get("look") for t in done if t.state.name == "COMPLETE"] == [None]
+    assert len([t for t in done if t.user_attrs.get("look") == 1]) == 4
+
+    more = search("race", **greedy, execution={"budget": "30epochs"}, observers=[])
+    again = trials(more)
+    assert again[: len(done)] == done
+    assert len(again) > len(done)
+    assert {t.user_attrs.get("look") for t in again} == {1, None}
+    assert sum(t.user_attrs.get("epochs", 0) for t in again) <= 30
+
+
+def test_too_small_a_budget_is_refused_before_there_is_a_study() -> None:
+    with pytest.raises(ConfigError, match="at least 8 epochs"):
+        search("tiny", recipe={"epochs": 4}, strategy="exhaustive", execution={"budget": "7epochs"})
+    assert not Path("runs").exists()
