@@ -76,20 +76,24 @@ def choose(prepared: Prepared, given: Given, rates: Rates | None) -> Choice:
     described = _case(prepared, rates)
     if _fits(prepared, described):
         return Choice(options={})
-    for look, finalists in _races(prepared.parts.materials.recipe.epochs):
+    races = list(_races(prepared.parts.materials.recipe.epochs))
+    for place, (look, finalists) in enumerate(races):
         options = {"protocol": "fast", "look_epochs": look, "finalists": finalists}
         case = _case(apply(prepared, Choice(options=options), given), rates)
-        if _fits(prepared, case):
-            break
+        if _fits(prepared, case) or place == len(races) - 1:
+            return Choice(options=options, why=_why(prepared, described, case, look, finalists))
+    raise AssertionError("a recipe of two epochs has a race")
+
+
+def _why(prepared: Prepared, described: Case, case: Case, look: int, finalists: int) -> str:
     epochs = f"{look} epoch{'s' if look != 1 else ''}"
     last = f"{finalists} finalist{'s' if finalists != 1 else ''} at most"
     plenty = "" if _fits(prepared, case) else "; the budget will end the looks"
-    why = (
+    return (
         f"the budget does not take greedy as it is described ({_amounts(described)} if {ROUNDS} "
         f"rounds gain), so it races: looks of {epochs}, then {last} by the whole schedule "
         f"({_amounts(case)}){plenty}; strategy.protocol has the last word"
     )
-    return Choice(options=options, why=why)
 
 
 def apply(prepared: Prepared, choice: Choice, given: Given) -> Prepared:

@@ -159,8 +159,8 @@ class Proposals:
         verdict = None if self._planner is None else self._planner.outlook(history)
         if isinstance(verdict, Done):
             return End(reason=verdict.reason, budget=verdict.budget)
-        used, planner = self._spending.of(history), self._planner
-        epochs = None
+        used, epochs = self._spending.of(history), None
+        planner: object = self._planner
         if self._budgets.epochs is not None and isinstance(planner, Foreseeing):
             epochs = planner.next_epochs(history)
         reason = used_up(self._budgets, used, seconds=self._seconds(), epochs=epochs)
