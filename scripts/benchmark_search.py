@@ -8,12 +8,14 @@ shift), 1,000 images to train on, 1,000 others to validate, 5 epochs, AdamW 1e-3
 greedy by the paper's rule (algorithm 1, epsilon 0) over 10 units.
 
 The plain way is what one writes from the paper: a DataLoader over image files, the whole network in
-every step, a fresh copy of the network for every candidate, one trial after another, a random head.
-`same` is layersearch made to do the same trainings: random head, the paper's rule, validation
-after the last epoch only; `same-fp32` the same in float32, without bf16. `default` is what a user
-of layersearch gets from a search file that says nothing else. Each side runs in its own process,
-so that peak memory is its own. Seconds are those of the search alone; the winner's retraining is
-not timed.
+every step, a fresh copy of the network for every candidate, one trial after another, a random head,
+all cores for one training. `paper` is layersearch made to do the same trainings: random head, the
+paper's protocol, validation after the last epoch only. `greedy` and `nested` are what a search file
+gets that says nothing but the strategy's name. A side whose name ends in `-bf16` trains in
+bfloat16. Each side runs in its own process, so that peak memory is its own. Seconds are those of
+the search alone; the winner's retraining is not timed. Test accuracy is the mean of three
+retrainings of the chosen subset: of layersearch by its own recipe, of the plain way on the images
+that the search trained on. Differences from the plain way are paired by seed.
 """
 
 import argparse
@@ -50,7 +52,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True, help="archive or folder")
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--sides", default="plain,same-fp32,same,default")
+    parser.add_argument("--sides", default="plain,paper,greedy,nested,greedy-bf16,nested-bf16")
     parser.add_argument("--workers", type=int, default=1, help="worker processes of layersearch")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
@@ -98,8 +100,8 @@ def run_side(arguments: argparse.Namespace) -> dict[str, Any]:
             arguments.images,
             arguments.weights,
             seed=arguments.seed,
-            same=arguments.side.startswith("same"),
-            precision="fp32" if arguments.side == "same-fp32" else "auto",
+            strategy=arguments.side.removesuffix("-bf16"),
+            precision="bf16" if arguments.side.endswith("-bf16") else "auto",
             workers=arguments.workers,
         )
     usage = max(
@@ -218,17 +220,17 @@ def plain_batches(dataset: Any) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def layersearch_side(
-    images: Path, weights: Path, *, seed: int, same: bool, precision: str, workers: int
+    images: Path, weights: Path, *, seed: int, strategy: str, precision: str, workers: int
 ) -> dict[str, Any]:
-    """The search by layersearch; `same`: the plain way's trainings, head and stop rule."""
+    """The search by layersearch; 'paper': the plain way's trainings, head and stop rule."""
     import layersearch
 
     recipe: dict[str, Any] = {"epochs": EPOCHS, "batch_size": BATCH, "lr": LR}
     recipe["precision"] = precision
-    strategy: dict[str, Any] = {"name": "greedy"}
-    if same:
+    described: dict[str, Any] = {"name": strategy}
+    if strategy == "paper":
         recipe |= {"head": {"start": "random"}, "validate_every": EPOCHS}
-        strategy |= {"stop": "paper"}
+        described = {"name": "greedy", "protocol": "paper"}
     with tempfile.TemporaryDirectory() as folder:
         result = layersearch.search(
             backbone={"name": "cifar_resnet20", "weights": str(weights)},
@@ -239,7 +241,7 @@ def layersearch_side(
                 "holdout": COUNT,
             },
             recipe=recipe,
-            strategy=strategy,
+            strategy=described,
             execution={"workers": workers},
             study={"name": f"benchmark-{seed}", "directory": folder},
             final={"seeds": 3, "baselines": []},
@@ -260,22 +262,32 @@ def layersearch_side(
 
 
 def print_table(rows: dict[str, list[dict[str, Any]]]) -> None:
-    """Means over the seeds, and the ratio of seconds against the plain way, pair by pair."""
-    print(f"\n{'side':10} {'seconds':>9} {'plain/side':>11} {'trainings':>9} {'epochs':>7} "
-          f"{'peak MB':>8} {'test accuracy':>16}")  # fmt: skip
+    """Means over the seeds with their standard errors; differences are paired by seed."""
+    print(
+        "\n| side | seconds | plain / side | trainings | epochs | peak MB | test accuracy "
+        "| above plain, points |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    )
     for side, results in rows.items():
-        seconds = statistics.fmean(r["seconds"] for r in results)
-        ratio = ""
-        if "plain" in rows:
-            pairs = zip(rows["plain"], results, strict=True)
-            ratio = f"{statistics.median(p['seconds'] / r['seconds'] for p, r in pairs):.1f}x"
-        tests = [r["test"] for r in results]
-        error = statistics.stdev(tests) / len(tests) ** 0.5 if len(tests) > 1 else float("nan")
-        print(f"{side:10} {seconds:9.1f} {ratio:>11} "
-              f"{statistics.fmean(r['trainings'] for r in results):9.1f} "
-              f"{statistics.fmean(r['epochs'] for r in results):7.0f} "
-              f"{max(r['peak_mb'] for r in results):8} "
-              f"{statistics.fmean(tests):9.4f} ± {error:.4f}")  # fmt: skip
+        ratio = above = ""
+        if side != "plain" and "plain" in rows:
+            pairs = list(zip(rows["plain"], results, strict=True))
+            ratio = f"{statistics.median(p['seconds'] / r['seconds'] for p, r in pairs):.1f}"
+            above = shown([100 * (r["test"] - p["test"]) for p, r in pairs])
+        print(
+            f"| {side} | {shown([r['seconds'] for r in results])} | {ratio} "
+            f"| {statistics.fmean(r['trainings'] for r in results):.1f} "
+            f"| {statistics.fmean(r['epochs'] for r in results):.0f} "
+            f"| {max(r['peak_mb'] for r in results)} "
+            f"| {shown([100 * r['test'] for r in results])} | {above} |"
+        )
+
+
+def shown(values: list[float]) -> str:
+    """The mean, and its standard error where there are several."""
+    mean = f"{statistics.fmean(values):.1f}"
+    if len(values) < 2:
+        return mean
+    return f"{mean} ± {statistics.stdev(values) / len(values) ** 0.5:.1f}"
 
 
 if __name__ == "__main__":

@@ -107,8 +107,9 @@ def _entering(chain: Chain, cut: int) -> int:
 
 def _frozen_passes(chain: Chain, precision: Precision) -> list[_Saved]:
     """Of every stage, frozen, when something before it is tuned."""
+    stages = [chain.folded(k) for k in range(len(chain.stages))]
     return _compared(
-        lambda count: _kept(chain.stages, (_images(chain, count).requires_grad_(),), precision)
+        lambda count: _kept(stages, (_images(chain, count).requires_grad_(),), precision)
     )
 
 
