@@ -1,9 +1,9 @@
 """What a budget decides before the first trial: whether it is enough, and the protocol of greedy.
 
-Greedy with a budget that its plan does not fit into races: looks as long as the budget allows, then
-so many finalists by the whole schedule. What was chosen is kept in the study, so that whoever goes
-on with it does the same. Settings that say the protocol, or the length of a look, have the last
-word.
+Greedy makes the most of a budget: every candidate by the whole schedule where it allows that, else
+a race with looks as long as it allows, then so many finalists by the whole schedule. What was
+chosen is kept in the study, so that whoever goes on with it does the same. Settings that say the
+protocol, or the length of a look, have the last word.
 """
 
 import time
@@ -73,26 +73,31 @@ def choose(prepared: Prepared, given: Given, rates: Rates | None) -> Choice:
         rates: of this machine; None where no time is to be kept.
     """
     rates = rates or _TIMELESS
-    described = _case(prepared, rates)
-    if _fits(prepared, described):
-        return Choice(options={})
+    whole = Choice(options={"protocol": "whole"})
+    longest = _case(apply(prepared, whole, given), rates)
+    if _fits(prepared, longest):
+        why = (
+            "the budget takes every candidate of greedy by the whole schedule "
+            f"({_amounts(longest)} if {ROUNDS} rounds gain); strategy.protocol has the last word"
+        )
+        return replace(whole, why=why)
     races = list(_races(prepared.parts.materials.recipe.epochs))
     for place, (look, finalists) in enumerate(races):
         options = {"protocol": "fast", "look_epochs": look, "finalists": finalists}
         case = _case(apply(prepared, Choice(options=options), given), rates)
         if _fits(prepared, case) or place == len(races) - 1:
-            return Choice(options=options, why=_why(prepared, described, case, look, finalists))
+            return Choice(options=options, why=_why(prepared, longest, case, look, finalists))
     raise AssertionError("a recipe of two epochs has a race")
 
 
-def _why(prepared: Prepared, described: Case, case: Case, look: int, finalists: int) -> str:
+def _why(prepared: Prepared, longest: Case, case: Case, look: int, finalists: int) -> str:
     epochs = f"{look} epoch{'s' if look != 1 else ''}"
     last = f"{finalists} finalist{'s' if finalists != 1 else ''} at most"
     plenty = "" if _fits(prepared, case) else "; the budget will end the looks"
     return (
-        f"the budget does not take greedy as it is described ({_amounts(described)} if {ROUNDS} "
-        f"rounds gain), so it races: looks of {epochs}, then {last} by the whole schedule "
-        f"({_amounts(case)}){plenty}; strategy.protocol has the last word"
+        "the budget does not take every candidate of greedy by the whole schedule "
+        f"({_amounts(longest)} if {ROUNDS} rounds gain), so it races: looks of {epochs}, then "
+        f"{last} ({_amounts(case)}){plenty}; strategy.protocol has the last word"
     )
 
 

@@ -64,13 +64,19 @@ class Spending:
         self._budgets = budgets
         self._ended = Follower(Counter[str], _add)
 
-    def of(self, history: History) -> Spent:
-        """What these trials have spent; a running trial counts as one that runs to its end."""
-        ended, running = self._ended.of(history), len(history.active)
+    def of(self, history: History, *, unclaimed: bool = True) -> Spent:
+        """What these trials have spent; a running trial counts as one that runs to its end.
+
+        Args:
+            history: all trials of the study.
+            unclaimed: whether trials count that have no subset yet.
+        """
+        ended = self._ended.of(history)
+        active = [r for r in history.active if unclaimed or r.subset is not None]
         return Spent(
-            trials=ended["trials"] + running,
-            trainings=ended["trainings"] + running * self._budgets.trainings_per_trial,
-            epochs=ended["epochs"] + sum(map(self._reserved, history.active)),
+            trials=ended["trials"] + len(active),
+            trainings=ended["trainings"] + len(active) * self._budgets.trainings_per_trial,
+            epochs=ended["epochs"] + sum(map(self._reserved, active)),
         )
 
     def _reserved(self, record: TrialRecord) -> int:
@@ -144,7 +150,8 @@ class Reserve:
 
     def why_no_look(self, history: History) -> str:
         """Which budget another look would take from the finalists, in words; '' if none."""
-        budgets, used = self._budgets, self._spending.of(history)
+        # The trial that asks for a subset is there already, and is none of its competitors.
+        budgets, used = self._budgets, self._spending.of(history, unclaimed=False)
         look, whole = budgets.epochs_of(self._look), budgets.epochs_per_trial
         folds = budgets.trainings_per_trial
         bounds: tuple[tuple[str, float | None, float, float, float], ...] = (
@@ -189,7 +196,8 @@ def _finalists_begun(history: History) -> int:
     if not looks:
         return 0
     states = (TrialState.COMPLETE, TrialState.RUNNING)
-    return sum(r.look is None and r.state in states and r.number > looks[0] for r in history)
+    whole = (r for r in history if r.look is None and r.subset is not None and r.state in states)
+    return sum(record.number > looks[0] for record in whole)
 
 
 def _seconds_an_epoch(history: History) -> float | None:

@@ -48,9 +48,16 @@ def test_a_budget_buys_the_longest_looks_and_as_many_finalists_as_it_can(
     assert (race.epochs, race.most_finalists) == (look, finalists)
 
 
-def test_a_budget_that_takes_the_search_as_it_is_changes_nothing(tmp_path: Path) -> None:
+def test_a_budget_that_takes_whole_schedules_buys_them(tmp_path: Path) -> None:
     search = prepared(tmp_path, execution={"budget": f"{23 * 8}epochs"})
-    assert choose(search, NOTHING_GIVEN, None) == Choice(options={})
+    choice = choose(search, NOTHING_GIVEN, None)
+    assert choice.options == {"protocol": "whole"}
+    assert race_of(apply(search, choice, NOTHING_GIVEN).proposing.sampler.strategy) is None
+
+
+def test_where_nothing_was_chosen_nothing_changes(tmp_path: Path) -> None:
+    search = prepared(tmp_path)
+    assert apply(search, Choice(options={}), NOTHING_GIVEN) is search
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,9 @@ def test_a_plan_leaves_nothing_behind_and_counts_what_is_there() -> None:
 
 def test_a_race_under_a_budget_trains_a_finalist_and_goes_on_with_more() -> None:
     heard = Heard()
-    greedy = {"recipe": {"epochs": 4}, "strategy": {"name": "greedy", "min_gain": -1.0}}
+    # Goes on whatever a round gains.
+    going = {"name": "greedy", "stop": "paper", "min_gain": -1.0}
+    greedy: dict[str, Any] = {"recipe": {"epochs": 4}, "strategy": going}
     first = search("race", **greedy, execution={"budget": "16epochs"}, observers=[heard])
     assert any("it races: looks of 1 epoch" in text for text in heard.messages)
     done = trials(first)
