@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Replays search strategies against tables of trained subsets: regret against epochs spent.
 
-    python scripts/replay_tables.py runs/tables/resnet20_cifar10_jpeg-seed0.npz …
+    python scripts/replay_tables.py scripts/tables/*.npz --figure docs/images/regret.svg
 
 A table (scripts/judge_table.py) holds, of every subset of a backbone's units, which validation
 samples were right after a short and after the whole schedule, and which test samples were. A
@@ -236,13 +236,15 @@ def replayed(scores: Scores, ways: list[str], repeats: int) -> dict[str, dict[st
             )
             answers.append(WAYS[way](Game(scores, drawn, seed)))
         judged = [a for a in answers if a.subset in scores.test]
+        if not judged:
+            continue  # the table does not have what was chosen
         regrets = [scores.best - scores.test[a.subset] for a in judged if a.subset is not None]
         results[way] = {
-            "regret": float(np.mean(regrets)) if regrets else float("nan"),
+            "regret": float(np.mean(regrets)),
             "stderr": float(np.std(regrets, ddof=1) / len(regrets) ** 0.5)
             if len(regrets) > 1
             else float("nan"),
-            "units": float(np.mean([len(a.subset or ()) for a in judged])) if judged else 0.0,
+            "units": float(np.mean([len(a.subset or ()) for a in judged])),
             "trainings": float(np.mean([a.trainings for a in answers])),
             "epochs": float(np.mean([a.epochs for a in answers])),
             "seconds": float(np.mean([a.seconds for a in answers])),
@@ -283,7 +285,7 @@ def draw(found: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
                 axis.annotate(way, (1, 100 * row["regret"]), xycoords=("axes fraction", "data"),
                               ha="right", va="bottom", fontsize=7, color="0.4")  # fmt: skip
                 continue
-            error = 0.0 if np.isnan(row["stderr"]) else 100 * row["stderr"]
+            error = 0.0 if np.isnan(row["stderr"]) else 100 * row["stderr"]  # one replay
             axis.errorbar(row["epochs"], 100 * row["regret"], yerr=error, fmt="o", markersize=4)
             axis.annotate(way, (row["epochs"], 100 * row["regret"]), fontsize=7,
                           textcoords="offset points", xytext=(4, 3))  # fmt: skip
