@@ -6,11 +6,15 @@ strategy's own rules, as if they were the search. When it is done, the *finalist
 the whole recipe: the subset that the strategy chose, and those whose looks are not clearly worse on
 the same validation samples, the best looks first. The answer is the best of them.
 
+Where another finalist is clearly better than the choice, looks were too short to tell: the strategy
+then goes on by the whole schedule, with the finalists' scores to begin with.
+
 The noise of validation, not the length of training, limits how well subsets can be told apart, so a
 look tells nearly as much as a whole schedule (`docs/benchmarks.md` has what it costs in accuracy).
 """
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import replace
 
 from layersearch.space import (
@@ -40,6 +44,7 @@ from layersearch.strategies.protocol import (
 from layersearch.strategies.stop_rules import paired_gain
 
 FINALISTS = 3
+_SURELY = 2.0  # standard errors by which a finalist must beat the choice to prove looks wrong
 
 
 class Race:
@@ -74,6 +79,8 @@ class Race:
         # will take. Then the race goes on to the finalists, by the looks that there are.
         self.why_no_look: Callable[[History], str] = lambda _: ""
         self._looks = Follower(Chronicle, self._add)
+        self._whole = Follower(Chronicle, _add_whole)
+        self._again = copy(strategy)  # what it remembers of looks is of no use for whole schedules
 
     def propose(self, history: History) -> Proposed:
         """A look that the strategy asks for, then the finalists."""
@@ -90,6 +97,8 @@ class Race:
             return min(waiting, key=ledger.failures)
         if unsettled:
             return Wait(f"{len(unsettled)} finalists are running")
+        if not proposal.budget and self._misled(finalists, ledger):
+            return self._again.propose(self._whole_view(history))
         reason = f"{proposal.reason}; {len(finalists)} finalists are tried"
         return replace(proposal, reason=reason)
 
@@ -97,7 +106,11 @@ class Race:
         """The best finalist; before one has a score, what the strategy says of the looks."""
         view = self.looks(history)
         ledger = Ledger(history, max_failures=self.max_failures)
-        best = best_of(self.finalists(view), ledger, self.space)
+        tried = self.finalists(view)
+        if self._misled(tried, ledger):
+            found = self._again.answer(self._whole_view(history))
+            tried = tried if found is None else (*tried, found)
+        best = best_of(tried, ledger, self.space)
         return self.strategy.answer(view) if best is None else best
 
     def explain(self, history: History) -> Progress:
@@ -109,6 +122,10 @@ class Race:
         finalists = self.finalists(view)
         ledger = Ledger(history, max_failures=self.max_failures)
         best = self.answer(history)
+        if self._misled(finalists, ledger):
+            progress = self._again.explain(self._whole_view(history))
+            phase = f"{progress.phase} (looks were misleading)"
+            return replace(progress, phase=phase, best=best, best_score=shown_score(best, ledger))
         return Progress(
             phase=f"the whole schedule for {len(finalists)} finalists",
             candidates=len(finalists),
@@ -149,6 +166,21 @@ class Race:
         )
         return (chosen, *tied[: self.most_finalists - 1])
 
+    def _misled(self, finalists: tuple[Subset, ...], ledger: Ledger) -> bool:
+        """Whether the whole schedule says clearly that looks chose wrongly."""
+        if not all(map(ledger.settled, finalists)):
+            return False
+        best = best_of(finalists, ledger, self.space)
+        if best is None or best == finalists[0] or finalists[0] not in ledger.scores:
+            return False
+        gain = paired_gain(ledger.scores[best], ledger.scores[finalists[0]])
+        return gain.mean > _SURELY * gain.stderr
+
+    def _whole_view(self, history: History) -> History:
+        """The trials of the whole schedule."""
+        running = [r for r in history.active if r.look is None]
+        return History(running, chronicle=self._whole.of(history))
+
     def _looking(self, history: History, view: History) -> Proposed:
         """The look that is next, or that there is none."""
         proposal = self.strategy.propose(view)
@@ -173,3 +205,8 @@ class Race:
         scored = record.state is TrialState.PRUNED and record.score is not None
         state = TrialState.COMPLETE if scored else record.state
         looks.add(replace(record, look=None, state=state))
+
+
+def _add_whole(whole: Chronicle, record: TrialRecord) -> None:
+    if record.look is None:
+        whole.add(record)

@@ -1,6 +1,7 @@
 """Races: looks go by the strategy's rules, finalists by the whole schedule."""
 
 from collections import Counter
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -169,3 +170,42 @@ class _Chooses:
     def explain(self, history: History) -> Progress:
         del history
         return Progress(phase="chosen")
+
+
+def test_where_the_whole_schedule_belies_the_looks_the_search_goes_on_by_it() -> None:
+    def looks(subset: Subset) -> float:  # noqa: ARG001
+        return 0.8  # too short to tell anything
+
+    def whole(subset: Subset) -> float:
+        return 0.5 + 0.1 * len(subset)
+
+    def made() -> Race:
+        return Race(Greedy(SPACE), SPACE, epochs=1, finalists=2)
+
+    def outcome(subset: Subset, number: int) -> TrialRecord:
+        correct = np.arange(100) < round(100 * whole(subset))
+        return replace(scored(whole)(subset, number), correct=correct)
+
+    alone = Simulation(made, outcome, looks=looks)
+    everything = SPACE.subset("all")
+    assert alone.run() == everything
+    tried = [r.subset for r in alone.records.values() if r.look is None]
+    assert len(set(tried)) == len(tried)
+    many = Simulation(made, outcome, looks=looks, workers=4, random=Random(3), kill=0.1)
+    assert many.run() == everything
+
+
+def test_finalists_that_differ_by_little_do_not_belie_the_looks() -> None:
+    simulation = Simulation(
+        lambda: Race(Greedy(SPACE, stop="paper"), SPACE, epochs=1),
+        lambda subset, number: TrialRecord(
+            number=number,
+            subset=subset,
+            state=TrialState.COMPLETE,
+            score=0.8 + 0.001 * len(subset),
+            stderr=0.01,
+        ),
+        looks=lambda subset: 0.8 - 0.001 * len(subset),
+    )
+    simulation.run()
+    assert sum(r.look is None for r in simulation.records.values()) <= 3
