@@ -158,9 +158,8 @@ def measure(options: argparse.Namespace) -> list[Side]:
                     }
         finally:
             for server in servers.values():
-                assert server.stdin is not None
-                server.stdin.close()
-                server.wait()
+                with server:  # closes its pipes, which ends it, and waits
+                    pass
     return sides
 
 
