@@ -173,7 +173,7 @@ class _Chooses:
 
 
 def test_where_the_whole_schedule_belies_the_looks_the_search_goes_on_by_it() -> None:
-    def looks(subset: Subset) -> float:  # noqa: ARG001
+    def looks(subset: Subset) -> float:
         return 0.8  # too short to tell anything
 
     def whole(subset: Subset) -> float:
