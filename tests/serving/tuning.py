@@ -64,6 +64,7 @@ def tune(backbone, subset, *, depth=1, norms="train", seed=0, siamese=False):
         nn.functional.cross_entropy(scores, targets).backward()
         optimizer.step()
     network.eval()
+    network.unfold()  # as before the final evaluation: the saved task computes frozen norms
     return Tuned(
         network=network,
         chain=chain,
