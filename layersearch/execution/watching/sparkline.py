@@ -23,7 +23,10 @@ def sparkline(
     curves = [list(curve) for curve in folds if curve]
     if not curves or width < 1:
         return ""
-    while len(curves) > 1 and _each(width, len(curves)) < min(3, max(map(len, curves))):
+    while len(curves) > 1 and (
+        2 * len(curves) - 1 > width  # a bar each, and the gaps
+        or _each(width, len(curves)) < min(3, max(map(len, curves)))
+    ):
         curves.pop(0)
     most = _each(width, len(curves))
     bars = PLAIN_BARS if plain else BARS
