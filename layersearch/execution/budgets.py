@@ -168,7 +168,8 @@ class Reserve:
         return self._why_no_time(history, done)
 
     def _why_no_time(self, history: History, done: int) -> str:
-        limit, rate = self._budgets.seconds, _seconds_an_epoch(history)
+        limit = self._budgets.seconds
+        rate = None if limit is None else _seconds_an_epoch(history)
         if limit is None or rate is None:
             return ""
         look = rate * self._budgets.epochs_of(self._look)

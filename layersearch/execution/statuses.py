@@ -113,8 +113,10 @@ class Statuses:
     def _remaining(self, history: History, progress: Progress | None) -> tuple[int | None, str]:
         """How many trials are still to begin as far as can be foreseen, and until when."""
         budgets, used = self._budgets, self._spending.of(history)
+        epochs = None
         planner: object = self._planner
-        epochs = planner.next_epochs(history) if isinstance(planner, Foreseeing) else None
+        if budgets.epochs is not None and isinstance(planner, Foreseeing):
+            epochs = planner.next_epochs(history)
         left: list[tuple[int, str]] = []
         if budgets.trials is not None:
             left.append((budgets.trials - used.trials, "search"))

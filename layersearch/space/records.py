@@ -55,6 +55,11 @@ class TrialRecord:
         scored = self.state is TrialState.PRUNED and self.score is not None
         return self.look is not None and scored
 
+    def as_trial(self) -> "TrialRecord":
+        """A look as a trial of its own schedule: complete if it ended well."""
+        state = TrialState.COMPLETE if self.is_look else self.state
+        return replace(self, look=None, state=state)
+
 
 class Chronicle:
     """The trials of a study that have ended, in the order in which that became known.

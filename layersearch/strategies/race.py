@@ -24,7 +24,6 @@ from layersearch.space import (
     SearchSpace,
     Subset,
     TrialRecord,
-    TrialState,
 )
 from layersearch.strategies.protocol import (
     MAX_FAILURES,
@@ -144,7 +143,7 @@ class Race:
 
     def looks(self, history: History) -> History:
         """The looks of a history, as the strategy sees them: as trials that are complete."""
-        running = [replace(r, look=None) for r in history.active if r.look == self.epochs]
+        running = [r.as_trial() for r in history.active if r.look == self.epochs]
         return History(running, chronicle=self._looks.of(history))
 
     def finalists(self, looks: History) -> tuple[Subset, ...]:
@@ -200,11 +199,8 @@ class Race:
         return gain.mean <= self.z * gain.stderr
 
     def _add(self, looks: Chronicle, record: TrialRecord) -> None:
-        if record.look != self.epochs:
-            return
-        scored = record.state is TrialState.PRUNED and record.score is not None
-        state = TrialState.COMPLETE if scored else record.state
-        looks.add(replace(record, look=None, state=state))
+        if record.look == self.epochs:
+            looks.add(record.as_trial())
 
 
 def _add_whole(whole: Chronicle, record: TrialRecord) -> None:

@@ -93,11 +93,7 @@ class Evidence:
         lengths = self.history.look_lengths
         if not lengths or self.look is not None:
             return None
-        looks = [
-            replace(r, look=None, state=TrialState.COMPLETE if r.is_look else r.state)
-            for r in self.history
-            if r.look == lengths[0]
-        ]
+        looks = [r.as_trial() for r in self.history if r.look == lengths[0]]
         return replace(self, history=History(looks), look=lengths[0])
 
     @property
