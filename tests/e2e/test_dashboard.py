@@ -94,14 +94,20 @@ def loaded(seen: Visit, text: str) -> None:
     seen.page.get_by_text(text).first.wait_for(timeout=60_000)
 
 
+def whole(address: str) -> int:
+    """How many trials ran to their end."""
+    return sum(t["state"] == "Complete" for t in asked(address)["trials"])
+
+
 def look(browser: Any, address: str, size: tuple[int, int], name: str, tmp_path: Path) -> None:
     """What must be true of the dashboard of every search."""
     with visit(browser, address, size) as seen:
         loaded(seen, "Hyperparameter Importance")
         loaded(seen, "Best Trial (number=")
-        seen.page.locator(".js-plotly-plot .ytick", has_text="second").first.wait_for(
-            timeout=60_000
-        )
+        if whole(address) > 1:  # importances are of trials that ran to their end
+            seen.page.locator(".js-plotly-plot .ytick", has_text="second").first.wait_for(
+                timeout=60_000
+            )
         seen.screenshot(f"dashboard-{name}-{size[0]}", tmp_path)
         for unit in UNITS:
             assert unit in seen.text  # importances name units
@@ -134,6 +140,7 @@ def test_a_search_is_shown_with_its_answer_figures_and_units(
     browser: Any, place: Path, name: str, size: tuple[int, int], tmp_path: Path
 ) -> None:
     with served(name, folder=place) as address:
+        assert whole(address) > 1
         look(browser, address, size, name, tmp_path)
 
 
@@ -192,7 +199,7 @@ def test_a_search_by_ray_is_shown_alike(
     monkeypatch.chdir(tmp_path)
     search("by-ray", **RAY)
     with served("by-ray", folder=tmp_path) as address:
-        for size in (DESKTOP, PHONE):
+        for size in (DESKTOP, PHONE):  # who arrives first decides how many the scheduler lets end
             look(browser, address, size, "ray", tmp_path)
         told = asked(address)
     assert {t["state"] for t in told["trials"]} == {"Complete", "Pruned"}
