@@ -187,14 +187,14 @@ WAYS: dict[str, Way] = {
     "exhaustive": exhaustive,
     "greedy, paper": by_strategy("greedy", stop="paper"),
     "greedy, whole": by_strategy("greedy", stop="paired"),
-    "greedy, whole, lazy": by_strategy("greedy", stop="paired", lazy=1.0),
-    "greedy, fast": by_strategy("greedy", stop="paired", lazy=1.0, look_epochs=1, finalists=3),
-    "greedy, fast, lazy 0": by_strategy(
-        "greedy", stop="paired", lazy=0.0, look_epochs=1, finalists=3
-    ),
+    "greedy, whole, lazy": by_strategy("greedy", stop="paired", lazy=0.0),
+    "greedy, fast": by_strategy("greedy", z=0.0, lazy=0.0, look_epochs=1, finalists=3),
+    "greedy, fast, lazy 1": by_strategy("greedy", z=0.0, lazy=1.0, look_epochs=1, finalists=3),
+    "greedy, fast, z 1": by_strategy("greedy", z=1.0, lazy=0.0, look_epochs=1, finalists=3),
     "greedy, fast, stop paper": by_strategy(
-        "greedy", stop="paper", lazy=1.0, look_epochs=1, finalists=3
+        "greedy", stop="paper", lazy=0.0, look_epochs=1, finalists=3
     ),
+    "greedy, fast, 2 finalists": by_strategy("greedy", z=0.0, lazy=0.0, look_epochs=1, finalists=2),
     "nested": by_strategy("nested", look_epochs=1),
     "nested, patience 1": by_strategy("nested", look_epochs=1, patience=1),
     "nested, whole": by_strategy("nested"),

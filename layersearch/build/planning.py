@@ -19,7 +19,7 @@ from layersearch.execution.budgets import Spending
 from layersearch.space import History, Subset
 from layersearch.strategies import Look
 from layersearch.strategies.optuna_adapter import StrategySampler
-from layersearch.subtuning import contenders
+from layersearch.subtuning import Contender, contenders
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +50,7 @@ class Plan:
     study: str
     strategy: str
     cases: tuple[Case, ...]
-    retraining: Case  # of the winner and the baselines, at the end; for a winner of half the units
+    retraining: Case  # of the winner and the baselines, at the end
     measured: float  # seconds that measuring took
     workers: int
     done: Case | None = None  # what an existing study has; the cases are what is left
@@ -311,16 +311,18 @@ def _notes(prepared: Prepared, estimate: Estimate) -> Iterator[str]:
 
 
 def _retraining(prepared: Prepared, rates: Rates) -> Case:
-    """The winner, of half the units, and the baselines, by one worker."""
+    """The winner and the runner-up, of half the units, and the baselines, by one worker."""
     parts, final = prepared.parts, prepared.config.final
     epochs = max(1, round(mean_epochs(prepared.config.recipe.epochs)))
     recipe = replace(parts.materials.recipe, epochs=epochs, validate_every=epochs)
     units = [unit.name for unit in parts.space.units]
+    half = Subset(units[len(units) // 2 :])
     field = contenders(
-        Subset(units[len(units) // 2 :]),
+        half,
         recipe,
         everything=Subset(units),
         baselines=final.baselines,
+        runner_up=Contender(name="runner_up", subset=half, recipe=recipe),
     )
     data = parts.materials.data
     samples, tested = len(data.final_train), len(data.test)

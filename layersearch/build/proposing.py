@@ -139,7 +139,7 @@ def _protocol(
     if section.protocol == "fast" and isinstance(epochs, int) and epochs > 1:
         look = _look(section.look_epochs, epochs)
         if look < epochs:
-            return {**found, "look_epochs": look}
+            return {"z": 0.0, **found, "look_epochs": look}
         raise ConfigError(
             [
                 Problem(

@@ -77,7 +77,7 @@ class GreedyConfig(StrategyConfig):
     finalists: Annotated[int, Field(ge=1)] = 3  # by the whole schedule, of 'fast'
     # Standard errors that a unit's gain may grow by from round to round, of 'fast': units that
     # could then still not win the round are skipped. Null: none is.
-    lazy: Annotated[float, Field(ge=0)] | None = 1.0
+    lazy: Annotated[float, Field(ge=0)] | None = 0.0
     # Adds units to none, leaves out units of all, or does both and takes the better answer.
     direction: Literal["forward", "backward", "both"] = "forward"
     # 'paired': the gain on the same samples exceeds its error; 'paper': it exceeds min_gain;
@@ -85,7 +85,9 @@ class GreedyConfig(StrategyConfig):
     stop: Literal["paired", "paper", "official"] = "paired"
     # In units of the metric; the paper's epsilon. Null: 0, and 0.01 for 'official'.
     min_gain: float | None = None
-    z: Annotated[float, Field(ge=0)] = 1.0  # 'paired': standard errors that a gain must exceed
+    # 'paired': standard errors that a gain must exceed. Null: 1, but 0 where there are looks: the
+    # finalists tell whether the last units were worth adding.
+    z: Annotated[float, Field(ge=0)] | None = None
     max_rounds: Annotated[int, Field(ge=1)] | None = None  # at most
     start_score: float | None = None  # what round 1 must exceed; null: the rule's own
     speculate: Annotated[int, Field(ge=0)] = 1  # rounds that free workers go ahead

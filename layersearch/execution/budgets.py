@@ -8,7 +8,7 @@ keeps what its finalists will spend: it ends its looks while there is enough lef
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 
 import numpy as np
 
@@ -119,6 +119,39 @@ def used_up(budgets: Budgets, used: Spent, *, seconds: float, epochs: int | None
     return ""
 
 
+class _Race:
+    """What is known of a race from its trials that have ended, kept up to date."""
+
+    def __init__(self) -> None:
+        self.first_look = inf  # its number
+        self.whole: list[int] = []  # numbers of trials of the whole schedule that ended well
+        self.rates: list[float] = []  # seconds an epoch
+
+    def add(self, record: TrialRecord) -> None:
+        """Takes in one more."""
+        if record.look is not None:
+            self.first_look = min(record.number, self.first_look)
+        elif record.subset is not None and record.state is TrialState.COMPLETE:
+            self.whole.append(record.number)
+        seconds = record.attributes.get(names.SECONDS)
+        epochs = record.attributes.get(names.EPOCHS)
+        if record.score is not None and seconds and epochs:
+            self.rates.append(seconds / epochs)
+
+    def finalists(self, active: Iterable[TrialRecord]) -> int:
+        """Trials of the whole schedule after the first look; those before it were enqueued."""
+        running = list(active)
+        first = min([self.first_look, *(r.number for r in running if r.look is not None)])
+        begun = [r.number for r in running if r.look is None and r.subset is not None]
+        return sum(number > first for number in (*self.whole, *begun))
+
+    @property
+    def seconds_an_epoch(self) -> float | None:
+        """Of the slower trials so far; None before one has ended."""
+        # The first trial of a worker makes features; it must not speak for all.
+        return float(np.percentile(self.rates, _SLOWER)) if self.rates else None
+
+
 class Reserve:
     """What a race keeps of its budgets for the whole trainings at its end.
 
@@ -147,6 +180,7 @@ class Reserve:
         self._workers = workers
         self._seconds = seconds
         self._spending = Spending(budgets)
+        self._race = Follower(_Race, _Race.add)
 
     def why_no_look(self, history: History) -> str:
         """Which budget another look would take from the finalists, in words; '' if none."""
@@ -159,17 +193,18 @@ class Reserve:
             ("trainings", budgets.trainings, used.trainings, folds, folds),
             ("epochs", budgets.epochs, used.epochs, look, whole),
         )
-        done = _finalists_begun(history)
+        race = self._race.of(history)
+        done = race.finalists(history.active)
         for name, limit, so_far, of_look, of_whole in bounds:
             if limit is not None:
                 left = max(0, self._most(limit, of_look, of_whole) - done)
                 if so_far + of_look + left * of_whole > limit:
                     return self._words(f"{limit:g} {name}", left)
-        return self._why_no_time(history, done)
+        return self._why_no_time(race, done)
 
-    def _why_no_time(self, history: History, done: int) -> str:
+    def _why_no_time(self, race: _Race, done: int) -> str:
         limit = self._budgets.seconds
-        rate = None if limit is None else _seconds_an_epoch(history)
+        rate = None if limit is None else race.seconds_an_epoch
         if limit is None or rate is None:
             return ""
         look = rate * self._budgets.epochs_of(self._look)
@@ -189,26 +224,3 @@ class Reserve:
     def _words(budget: str, left: int) -> str:
         kept = f", {left} finalist{'s' * (left != 1)} kept" if left else ""
         return f"the budget of {budget} allows no further look{kept}"
-
-
-def _finalists_begun(history: History) -> int:
-    """Trials of the whole schedule after the first look; those before it were enqueued."""
-    looks = [r.number for r in history if r.look is not None]
-    if not looks:
-        return 0
-    states = (TrialState.COMPLETE, TrialState.RUNNING)
-    whole = (r for r in history if r.look is None and r.subset is not None and r.state in states)
-    return sum(record.number > looks[0] for record in whole)
-
-
-def _seconds_an_epoch(history: History) -> float | None:
-    """Of the slower trials so far; None before one has ended."""
-    rates = [
-        record.attributes[names.SECONDS] / record.attributes[names.EPOCHS]
-        for record in history
-        if record.score is not None
-        and record.attributes.get(names.SECONDS)
-        and record.attributes.get(names.EPOCHS)
-    ]
-    # The first trial of a worker makes features; it must not speak for all.
-    return float(np.percentile(rates, _SLOWER)) if rates else None

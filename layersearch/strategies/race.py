@@ -6,8 +6,10 @@ strategy's own rules, as if they were the search. When it is done, the *finalist
 the whole recipe: the subset that the strategy chose, and those whose looks are not clearly worse on
 the same validation samples, the best looks first. The answer is the best of them.
 
-Where another finalist is clearly better than the choice, looks were too short to tell: the strategy
-then goes on by the whole schedule, with the finalists' scores to begin with.
+Where looks led nowhere (no unit was worth adding, or none could be left out) and another finalist
+is clearly better, looks were too short to tell: the strategy then goes on by the whole schedule,
+with the finalists' scores to begin with. Doing so wherever a finalist beats the choice cost up to
+twice the epochs and gained nothing (replayed, `docs/benchmarks.md`).
 
 The noise of validation, not the length of training, limits how well subsets can be told apart, so a
 look tells nearly as much as a whole schedule (`docs/benchmarks.md` has what it costs in accuracy).
@@ -166,8 +168,11 @@ class Race:
         return (chosen, *tied[: self.most_finalists - 1])
 
     def _misled(self, finalists: tuple[Subset, ...], ledger: Ledger) -> bool:
-        """Whether the whole schedule says clearly that looks chose wrongly."""
-        if not all(map(ledger.settled, finalists)):
+        """Whether looks led nowhere, and the whole schedule says clearly that this is wrong."""
+        if not finalists or not all(map(ledger.settled, finalists)):
+            return False
+        switched = sum(unit in finalists[0] for unit in self.space.free)
+        if 0 < switched < len(self.space.free):
             return False
         best = best_of(finalists, ledger, self.space)
         if best is None or best == finalists[0] or finalists[0] not in ledger.scores:

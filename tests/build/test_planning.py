@@ -90,6 +90,46 @@ def test_looks_cost_their_own_epochs(tmp_path: Path) -> None:
     assert fast.epochs < whole.epochs
 
 
+def test_a_runner_up_is_retrained_too(tmp_path: Path) -> None:
+    three = planned(tmp_path, final={"baselines": ["linear_probe"]})
+    four = planned(tmp_path, final={"baselines": ["linear_probe", "runner_up"]})
+    assert three.retraining.trainings == 2
+    assert four.retraining.trainings == 3
+
+
+def test_ray_is_assumed_to_be_as_fast_and_needs_not_to_run(tmp_path: Path) -> None:
+    found = planned(
+        tmp_path,
+        strategy={"name": "exhaustive"},
+        space={"max_units": 1},
+        execution={"runner": "ray", "workers": 4},
+    )
+    (case,) = found.cases
+    assert (case.trials, case.trainings, found.workers) == (8, 16, 4)
+    assert "Ray: 4 workers at once, as fast as this machine, are assumed" in found.notes
+
+
+def test_several_objectives_are_planned_by_the_trials(tmp_path: Path) -> None:
+    found = planned(
+        tmp_path,
+        strategy={"name": "nsga2", "trials": 10},
+        objective={"metric": ["accuracy", "trainable_parameters"]},
+    )
+    (case,) = found.cases
+    assert (case.trials, case.epochs, case.looks) == (10, 10 * 2 * 4, 0)
+
+
+def test_searched_epochs_are_planned_by_their_mean(tmp_path: Path) -> None:
+    found = planned(
+        tmp_path,
+        strategy={"name": "tpe", "trials": 10},
+        recipe={"epochs": {"low": 2, "high": 4}},
+    )
+    (case,) = found.cases
+    assert case.epochs == 10 * 2 * 3
+    assert any("epochs are searched; 3 are assumed" in note for note in found.notes)
+
+
 def test_a_plan_prints_as_a_table_and_as_one_line_of_json(tmp_path: Path) -> None:
     found = planned(tmp_path, strategy={"name": "exhaustive", "trials": 5})
     assert "retraining at the end" in str(found)

@@ -1,4 +1,5 @@
 """A search to kill in the middle of a trial: `python -m tests.e2e.held NAME WORKERS`, in a folder.
+A third word, `race`, has it look at the units first, and train finalists by the whole schedule.
 
 Its metric adds a line 'pid subset' to `validated.log` for every epoch that it judges. While there
 is a file `hold`, the first trial stops at the epoch that is written there. There is a checkpoint
@@ -10,6 +11,7 @@ import sys
 import time
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import layersearch
 from layersearch import Outcome
@@ -20,6 +22,7 @@ from layersearch.execution.checkpoints import Checkpoints
 from tests.e2e import small
 
 EPOCHS, FOLDS, VALIDATED = 30, 2, 15
+LOOK = 12  # epochs of a look of the race
 HELD = "{first}"  # the first to be trained; its trial is held up
 
 
@@ -54,16 +57,19 @@ class Printer:
         sys.stdout.flush()
 
 
-def search(name: str, workers: int) -> layersearch.Result:
+def search(name: str, workers: int, *, race: bool = False) -> layersearch.Result:
     """Tries each unit by itself; as much of a state as there is: BatchNorm, AdamW, augmentation."""
+    strategy: dict[str, Any] = {"name": "profile", "parts": "single"}
+    if race:
+        strategy = {"name": "greedy", "look_epochs": LOOK, "finalists": 2, "max_rounds": 1}
     return small.search(
         name,
-        strategy="profile",
+        strategy=strategy,
         observers=[Printer()],
         metric=confidence,
         recipe={"epochs": EPOCHS, "norms": "train", "augmentation": {"crop": 2, "flip": True}},
         execution={"workers": workers, "checkpoint_every": 60},
-        overrides=["strategy.parts=single", "final.baselines=linear_probe"],
+        overrides=["final.baselines=linear_probe"],
     )
 
 
@@ -75,4 +81,4 @@ def _often(config: SearchConfig, parts: Components) -> Checkpoints:
 
 if __name__ == "__main__":
     vars(import_module("layersearch.build.search"))["build_checkpoints"] = _often
-    search(sys.argv[1], int(sys.argv[2]))
+    search(sys.argv[1], int(sys.argv[2]), race=sys.argv[3:] == ["race"])

@@ -1,5 +1,7 @@
 """Budgets and plans of real searches, by Python and by the command."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,8 @@ import pytest
 
 import layersearch
 from layersearch.errors import ConfigError
-from tests.e2e.small import Heard, Net, images, search, trials
+from tests.e2e.conftest import environment
+from tests.e2e.small import Heard, Net, images, search, trials, trials_of
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +70,27 @@ def test_a_race_under_a_budget_trains_a_finalist_and_goes_on_with_more() -> None
     assert len(again) > len(done)
     assert {t.user_attrs.get("look") for t in again} == {1, None}
     assert sum(t.user_attrs.get("epochs", 0) for t in again) <= 30
+
+
+@pytest.mark.slow
+def test_two_drivers_share_one_budget_of_a_race() -> None:
+    budget = 34  # epochs: a look takes 2, a finalist 8
+    Path("drivers").mkdir()
+    command = [sys.executable, "-m", "tests.e2e.shared_race", f"{budget}epochs", "2"]
+    drivers = [
+        subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [driver.communicate(timeout=250)[1] for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [0, 0], said
+    done = trials_of(Path("runs/race"))
+    assert {trial.state.name for trial in done} == {"PRUNED", "COMPLETE"}
+    assert len({trial.user_attrs["driver"] for trial in done}) == 2
+    begun = [(*t.user_attrs["subset"], t.user_attrs.get("look")) for t in done]
+    assert len(set(begun)) == len(begun)
+    spent = sum(trial.user_attrs["epochs"] for trial in done)
+    assert budget - 8 < spent <= budget
+    assert 1 <= sum(trial.state.name == "COMPLETE" for trial in done) <= 3
 
 
 def test_too_small_a_budget_is_refused_before_there_is_a_study() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import environment
-from tests.e2e.held import EPOCHS, FOLDS, HELD, search, validated
+from tests.e2e.held import EPOCHS, FOLDS, HELD, LOOK, search, validated
 from tests.e2e.small import trials_of
 
 pytestmark = pytest.mark.slow
@@ -28,12 +28,28 @@ def undisturbed(tmp_path_factory):
         os.chdir(before)
 
 
+@pytest.fixture(scope="module")
+def undisturbed_race(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("race")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        found = scores(search("quiet", 1, race=True).folder.resolve())
+        return found, len((folder / "validated.log").read_text().splitlines())
+    finally:
+        os.chdir(before)
+
+
 def scores(folder):
     """Everything that was found of each subset, to the last bit; none was trained twice."""
-    done = [trial for trial in trials_of(folder) if trial.state.name == "COMPLETE"]
+    done = [
+        trial
+        for trial in trials_of(folder)
+        if trial.state.name == "COMPLETE" or ("look" in trial.user_attrs and trial.values)
+    ]
     trained = [trial for trial in done if "memo_of" not in trial.user_attrs]
     found = {
-        tuple(trial.user_attrs["subset"]): (
+        (*trial.user_attrs["subset"], trial.user_attrs.get("look")): (
             trial.values,
             trial.user_attrs["fold_scores"],
             trial.intermediate_values,
@@ -47,14 +63,14 @@ def scores(folder):
 class Held:
     """A search in a process of its own, whose trial waits at epoch AT."""
 
-    def __init__(self, folder, *, workers):
-        self.folder, self.workers = folder, workers
-        (folder / "hold").write_text(str(AT))
+    def __init__(self, folder, *, workers, at=AT, words=()):
+        self.folder, self.workers, self.words = folder, workers, words
+        (folder / "hold").write_text(str(at))
         self.process = self.start()
-        self.wait_for(lambda: len(validated(folder)) >= AT)
+        self.wait_for(lambda: len(validated(folder)) >= at)
 
     def start(self):
-        command = [sys.executable, "-m", "tests.e2e.held", "noisy", str(self.workers)]
+        command = [sys.executable, "-m", "tests.e2e.held", "noisy", str(self.workers), *self.words]
         with (self.folder / "out").open("a") as out:
             return subprocess.Popen(
                 command, cwd=self.folder, env=environment(), stdout=out, stderr=out
@@ -80,8 +96,8 @@ class Held:
 def held(tmp_path):
     started = []
 
-    def held(workers):
-        started.append(Held(tmp_path, workers=workers))
+    def held(workers, **how):
+        started.append(Held(tmp_path, workers=workers, **how))
         return started[-1]
 
     yield held
@@ -132,3 +148,19 @@ def test_an_interrupted_search_goes_on_at_the_very_epoch(held, undisturbed):
     search.process = search.start()
     search.end()
     check(search, undisturbed, lost=0)
+
+
+def test_an_interrupted_race_goes_on_in_the_middle_of_a_look(held, undisturbed_race):
+    found, epochs = undisturbed_race
+    assert {key[-1] for key in found} == {LOOK, None}  # looks, then finalists
+    search = held(workers=1, at=LOOK + 4, words=["race"])  # in the second fold of a look
+    search.process.send_signal(signal.SIGINT)
+    search.wait_for(lambda: "press Ctrl-C again" in (search.folder / "out").read_text())
+    search.release()
+    search.process.wait(timeout=300)
+    assert not any(t.state.name == "COMPLETE" for t in trials_of(search.study))
+    search.process = search.start()
+    search.end()
+    assert scores(search.study) == found
+    assert len((search.folder / "validated.log").read_text().splitlines()) == epochs
+    assert not (search.study / "checkpoints").exists()

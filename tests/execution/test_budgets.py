@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,6 +78,12 @@ def test_looks_end_while_the_finalists_can_be_paid_for():
     # What a finalist took was kept for it: it makes no room for looks, and takes none from another.
     records.append(record(len(records), trainings=2, epochs=10))
     assert "1 finalist kept" in reserve.why_no_look(History(records))
+    records.append(record(len(records), TrialState.RUNNING))  # so does one that runs
+    assert "kept" not in reserve.why_no_look(History(records))
+    # A whole training before the first look was enqueued, and is no finalist.
+    later = [replace(r, number=r.number + 1) for r in records[:-2]]
+    before = [record(0, trainings=2, epochs=10), *later]
+    assert "2 finalists kept" in reserve.why_no_look(History(before))
 
 
 def test_finalists_take_half_of_a_budget_at_most_but_one_where_it_fits():

@@ -22,8 +22,10 @@ def greedy_options(evidence: Evidence) -> dict[str, Any] | None:
     if not isinstance(section, Mapping) or section.get("name") != "greedy":
         return None
     options = {k: v for k, v in section.items() if k in OPTIONS["greedy"] and v is not None}
-    if section.get("protocol") != "fast":
+    if evidence.look is None:
         options.pop("lazy", None)
+    else:
+        options.setdefault("z", 0.0)
     return {k: v for k, v in options.items() if k not in ("look_epochs", "finalists")}
 
 
