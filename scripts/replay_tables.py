@@ -137,13 +137,23 @@ def by_strategy(name: str, **options: Any) -> Way:
     return play
 
 
-def by_sampler(make: Callable[[int], optuna.samplers.BaseSampler], trials: int) -> Way:
-    """One of Optuna's samplers, each trial by the whole schedule; the best trial is chosen."""
+def by_sampler(
+    make: Callable[[int], optuna.samplers.BaseSampler], trials: int, *, singles: bool = False
+) -> Way:
+    """One of Optuna's samplers, each trial by the whole schedule; the best trial is chosen.
+
+    Args:
+        make: a seed -> the sampler.
+        trials: how many.
+        singles: whether no unit, and each unit alone, come first.
+    """
 
     def play(game: Game) -> Answer:
         study = optuna.create_study(direction="maximize", sampler=make(game.seed))
         units = game.table.units
-        while len(study.trials) < trials:
+        for first in (None, *units) if singles else ():
+            study.enqueue_trial({unit: unit == first for unit in units})
+        for _ in range(trials):
             trial = study.ask()
             on = [unit for unit in units if trial.suggest_categorical(unit, [False, True])]
             subset = Subset(on)
@@ -201,6 +211,16 @@ WAYS: dict[str, Way] = {
     "random, 20 trials": by_sampler(lambda seed: optuna.samplers.RandomSampler(seed=seed), 20),
     "TPE, 20 trials": by_sampler(lambda seed: optuna.samplers.TPESampler(seed=seed), 20),
     "TPE, 40 trials": by_sampler(lambda seed: optuna.samplers.TPESampler(seed=seed), 40),
+    "TPE, 20 trials, single units first": by_sampler(
+        lambda seed: optuna.samplers.TPESampler(seed=seed), 20, singles=True
+    ),
+    "TPE, 40 trials, single units first": by_sampler(
+        lambda seed: optuna.samplers.TPESampler(seed=seed), 40, singles=True
+    ),
+    "GP, 20 trials": by_sampler(lambda seed: optuna.samplers.GPSampler(seed=seed), 20),
+    "GP, 20 trials, single units first": by_sampler(
+        lambda seed: optuna.samplers.GPSampler(seed=seed), 20, singles=True
+    ),
 }
 
 

@@ -92,6 +92,27 @@ def test_a_resnet20_on_real_images_by_ray_is_the_same(shared_data: Path) -> None
     check_same(results)
 
 
+def test_a_race_by_ray_is_that_of_local_workers() -> None:
+    def looks(result: layersearch.Result) -> dict[Subset, tuple[float, int]]:
+        return {
+            Subset(trial.user_attrs["subset"]): (trial.value, trial.user_attrs["look"])
+            for trial in small.trials(result)
+            if trial.state.name == "PRUNED" and trial.value is not None
+        }
+
+    race: dict[str, Any] = {"strategy": "greedy", "recipe": {"epochs": 4}}
+    local = small.search("local", **race, execution={"workers": 2})
+    by_ray = small.search("ray", **race, execution=RAY)
+    assert by_ray.values["subset"] == local.values["subset"]
+    assert by_ray.values["rounds"] == local.values["rounds"]
+    shared = looks(local).keys() & looks(by_ray).keys()
+    assert len(shared) >= 4  # the linear probe and each of the three units
+    for subset in shared:
+        assert looks(by_ray)[subset] == looks(local)[subset]
+    assert scores(by_ray) == scores(local)  # the finalists
+    assert 1 <= len(scores(local)) <= 3
+
+
 def test_a_users_own_network_is_searched_by_ray_under_asha() -> None:
     found = small.search(
         "own",
