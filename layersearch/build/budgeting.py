@@ -14,7 +14,7 @@ from typing import Any
 from layersearch.build.budgets import build_budgets
 from layersearch.build.given import Given
 from layersearch.build.measuring import Rates, measure
-from layersearch.build.planning import Case, Estimate, duration
+from layersearch.build.planning import Case, Estimate
 from layersearch.build.playing import race_of
 from layersearch.build.preparing import Prepared
 from layersearch.build.proposing import build_proposing
@@ -22,6 +22,7 @@ from layersearch.build.running import driver_devices
 from layersearch.config import GreedyConfig
 from layersearch.errors import ConfigError, Problem
 from layersearch.execution.budgets import Budgets, Reserve
+from layersearch.report.wording import duration
 from layersearch.strategies.optuna_adapter import StrategySampler
 from layersearch.study import OpenStudy
 from layersearch.study.attributes import PLAN, PROTOCOL

@@ -16,6 +16,7 @@ from layersearch.build.preparing import Prepared
 from layersearch.build.running import driver_devices
 from layersearch.execution import Budgets
 from layersearch.execution.budgets import Spending
+from layersearch.report.wording import duration
 from layersearch.space import History, Subset
 from layersearch.strategies import Look
 from layersearch.strategies.optuna_adapter import StrategySampler
@@ -91,14 +92,6 @@ def _row(case: Case) -> tuple[str, ...]:
     numbers = (case.trials, case.looks, case.trainings, case.epochs)
     shown = [str(number) if number else "-" for number in numbers]
     return (case.name, *shown, duration(case.seconds))
-
-
-def duration(seconds: float) -> str:
-    """'40 s', '12 min' or '3 h 20 min'."""
-    if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def plan(
