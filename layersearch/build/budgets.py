@@ -1,6 +1,7 @@
 """What a search may spend, from its description."""
 
-from layersearch.build.components import Components, largest
+from layersearch.build.components import Components
+from layersearch.build.recipe import largest
 from layersearch.config import SearchConfig
 from layersearch.execution import Budgets
 

@@ -24,6 +24,7 @@ from layersearch.backbones import (
 )
 from layersearch.build.given import Given
 from layersearch.build.latency import conditions, find_table
+from layersearch.build.recipe import build_augmentation, build_recipe, describe_recipe, largest
 from layersearch.config import GIVEN, SearchConfig
 from layersearch.data import (
     Augmentation,
@@ -44,9 +45,7 @@ from layersearch.objectives.latency import LatencyTable
 from layersearch.space import Bounds, SearchSpace
 from layersearch.subtuning import (
     Budget,
-    HeadRecipe,
     Materials,
-    Recipe,
     known_costs,
     require_cut,
 )
@@ -80,11 +79,11 @@ def build_components(
         LayersearchError: whatever is wrong, in one message: the field, the value, the remedy.
     """
     objective = build_objective(config, given)
-    recipe = build_recipe(config)
     own = given.backbone is not None and not isinstance(given.backbone, Backbone)
     # The user's own network takes images as they are; others tell how large they want them.
     named = None if own else build_backbone(config, given, None)
     data = build_data(config, given, None if named is None else named.preprocessing)
+    recipe = build_recipe(config, given, data.folds)
     objective = objective.for_classes(data.classes)
     objective.try_out(
         [data.train.labels[fold.validation] for fold in data.folds], classes=len(data.classes)
@@ -104,7 +103,7 @@ def build_components(
             "preprocessing": _plain(backbone.preprocessing),
         },
         "data": data.describe(),
-        "recipe": _recipe_description(config),
+        "recipe": describe_recipe(config, recipe),
         "objective": objective.describe(),
         "seed": config.seed,
     }
@@ -200,29 +199,6 @@ def build_objective(config: SearchConfig, given: Given) -> Objective:
         constraints={
             name: limit.model_dump(exclude_none=True) for name, limit in section.constraints.items()
         },
-    )
-
-
-def build_recipe(config: SearchConfig) -> Recipe:
-    """The recipe; a number that is searched has the first or lowest of its values until then."""
-    section = config.recipe
-    plain = section.model_dump(exclude={"augmentation", "head", *section.searched})
-    for name, searched in section.searched.items():
-        values = searched.model_dump()
-        plain[name] = values["choices"][0] if "choices" in values else values["low"]
-    return Recipe(**plain, head=HeadRecipe(depth=section.head.depth, start=section.head.start))
-
-
-def largest(number: Any) -> int:
-    """A number of the recipe, or the largest that it may be where it is searched."""
-    return int(max(getattr(number, "choices", [getattr(number, "high", number)])))
-
-
-def build_augmentation(config: SearchConfig) -> Augmentation:
-    """How training images vary."""
-    section = config.recipe.augmentation
-    return Augmentation(
-        crop=section.crop, flip=section.flip, random_resized_crop=section.random_resized_crop
     )
 
 
@@ -389,13 +365,6 @@ def _check_device(name: str) -> None:
 def _views(config: SearchConfig, augmentation: Augmentation) -> int | None:
     """One view is enough where views do not differ."""
     return 1 if augmentation == Augmentation() else config.recipe.augmentation.views
-
-
-def _recipe_description(config: SearchConfig) -> dict[str, Any]:
-    described: dict[str, Any] = config.recipe.model_dump(mode="json")
-    if not described["siamese"]:
-        del described["siamese"]  # studies made before there was such a choice go on
-    return described
 
 
 def _plain(value: Any) -> Any:

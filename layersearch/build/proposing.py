@@ -28,7 +28,7 @@ from layersearch.study import history
 
 _COMMON = {"name", "trials", "enqueue", "pruner", "options"}
 LOOK_SHARE = 5  # recipes' epochs for one of a look
-RACING = ("look_epochs", "finalists", "lazy")
+RACING = ("look_epochs", "finalists", "lazy", "leap")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,7 +70,8 @@ class Proposing:
                     "stderr": record.stderr,
                     "gain": None if gain is None else gain.mean,
                     "gain_stderr": None if gain is None else gain.stderr,
-                    "accepted": played.chosen == played.winner,
+                    "accepted": played.chosen == played.winner or played.leap is not None,
+                    "leap": None if played.leap is None else list(played.leap),
                     "candidates": len(played.candidates),
                     "skipped": [list(subset) for subset in played.skipped],
                     "look_epochs": None if race is None else race.epochs,

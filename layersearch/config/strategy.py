@@ -65,16 +65,25 @@ class StrategyConfig(Section):
     pruner: Annotated[PrunerConfig, BeforeValidator(_named)] | None = None
 
 
+# What says how greedy's rounds go on, so that it does not leap.
+_ROUNDS = {"direction", "stop", "min_gain", "z", "max_rounds", "start_score", "lazy"}
+
+
 class GreedyConfig(StrategyConfig):
     """Adds (or removes) one unit a round, as long as that gains (Kaplun et al. 2023)."""
 
     name: Literal["greedy"] = "greedy"
     # 'whole': every candidate is trained by the recipe's whole schedule. 'fast': by a look, a
-    # complete schedule of fewer epochs, without the candidates that can hardly win; the whole
-    # schedule is for the finalists. 'paper': algorithm 1 to the letter.
+    # complete schedule of fewer epochs; the whole schedule is for the finalists. 'paper':
+    # algorithm 1 to the letter.
     protocol: Literal["fast", "whole", "paper"] = "fast"
     look_epochs: Annotated[int, Field(ge=1)] | None = None  # null: a fifth of recipe.epochs
-    finalists: Annotated[int, Field(ge=1)] = 3  # by the whole schedule, of 'fast'
+    # Of 'fast': one round of looks at single units, then all units are added at once that are worth
+    # it by what they gain alone. False: one unit a round. Null: true, but false where direction,
+    # stop, min_gain, z, max_rounds, start_score or lazy say how rounds go on.
+    leap: bool | None = None
+    # By the whole schedule, of 'fast', at most. Null: 3, but 1 with a leap.
+    finalists: Annotated[int, Field(ge=1)] | None = None
     # Standard errors that a unit's gain may grow by from round to round, of 'fast': units that
     # could then still not win the round are skipped. Null: none is.
     lazy: Annotated[float, Field(ge=0)] | None = 0.0
@@ -91,6 +100,23 @@ class GreedyConfig(StrategyConfig):
     max_rounds: Annotated[int, Field(ge=1)] | None = None  # at most
     start_score: float | None = None  # what round 1 must exceed; null: the rule's own
     speculate: Annotated[int, Field(ge=0)] = 1  # rounds that free workers go ahead
+
+    @model_validator(mode="before")
+    @classmethod
+    def _may_leap(cls, given: object) -> object:
+        if not isinstance(given, Mapping) or given.get("leap") is not None:
+            return given
+        fast = given.get("protocol", "fast") == "fast"
+        return {**given, "leap": fast and not _ROUNDS & given.keys()}
+
+    @model_validator(mode="after")
+    def _leaps_forward(self) -> Self:
+        if self.leap and self.direction != "forward":
+            raise wrong(
+                f"leap: true adds units, and direction is {self.direction}",
+                "leave `leap` out, or write direction: forward",
+            )
+        return self
 
     @model_validator(mode="after")
     def _to_the_letter(self) -> Self:

@@ -37,9 +37,9 @@
     cost_of_full_finetune   the same of one full finetuning
     parameters       {tuned, total}: values in the chosen units, in the whole backbone
     rounds           of greedy, in order: [{base, subset, score, stderr, gain, gain_stderr,
-                     accepted, candidates, skipped, look_epochs, stop}]: the best of the
+                     accepted, candidates, skipped, leap, look_epochs, stop}]: the best of the
                      candidates, and its gain over the base, pair by pair on the same samples
-                     (positive: better)
+                     (positive: better); leap: the subset, where several units were added at once
     profile          [{subset, mean, stderr, trainable_parameters, look_epochs}] of single units
                      with a score, all by one schedule
     trials           how many ended in each state

@@ -227,6 +227,9 @@ def _rounds(rounds: Sequence[Mapping[str, Any]], scale: Scale) -> list[Text]:
         lines.append(Text(line if accepted else f"{line}: not taken"))
         if accepted:
             before = entry["subset"]
+        leap = _step(before, entry.get("leap") or before)
+        if entry.get("leap") and set(entry["leap"]) != set(before):
+            lines.append(Text(f"     {leap}  at once: what units gain alone nearly adds up"))
     return lines
 
 

@@ -9,6 +9,9 @@ Lazy rounds. What a unit gains rarely grows as the subset does. With `lazy`, a r
 tries last round's best first, and skips those whose last gain, plus so many of its standard errors,
 is below what the best of this round gains already.
 
+Leaps. With `leap`, forward is over after its first round: all the units that are worth it by what
+they gain alone are added at once (`leap`), and no later round is tried.
+
 Bounds. Every candidate is in the search space. Where the start is not (`min_units`, runs), the
 first round has all the smallest subsets of the space as candidates and its best is accepted: for
 runs that is the whole search. Where everything is over a budget or `max_units`, backward starts
@@ -28,6 +31,7 @@ from typing import Literal
 
 from layersearch.space import History, SearchSpace, Subset
 from layersearch.strategies.beginning import check_first_round, find_start, smallest_subsets
+from layersearch.strategies.leap import nested_path, worth_together
 from layersearch.strategies.protocol import (
     MAX_FAILURES,
     Done,
@@ -75,6 +79,7 @@ class Round:
     begun: "_State" = field(repr=False)
     stop: str | None = None  # why there is no round after it
     skipped: tuple[Subset, ...] = ()  # candidates that could hardly win
+    leap: Subset | None = None  # the answer, where several units are added at once
 
     @property
     def complete(self) -> bool:
@@ -119,6 +124,7 @@ class Greedy:
         speculate: how many rounds ahead free workers go; 0: they wait.
         lazy: standard errors that a unit's gain may grow by from round to round; None: every
             round tries every unit.
+        leap: whether forward adds, after the first round, all units at once that are worth it.
         max_failures: how often a subset may fail before it is lost.
     """
 
@@ -134,10 +140,12 @@ class Greedy:
         start_score: float | None = None,
         speculate: int = 1,
         lazy: float | None = None,
+        leap: bool = False,
         max_failures: int = MAX_FAILURES,
     ) -> None:
         self.space = space
         self.lazy = lazy
+        self.leap = leap and direction == "forward"
         self.forward = direction == "forward"
         self.max_rounds = max_rounds
         self.speculate = speculate
@@ -331,7 +339,11 @@ class Greedy:
         elif chosen is None:
             chosen = state.base
         stop = verdict.stop
-        if stop is None and state.number == self.max_rounds:
+        if self.leap and verdict.build_on and state.base is not None:
+            leap = self._leap(state, ledger)
+            chosen, stop = leap, _leap_in_words(len(leap) - len(state.base))
+            played = replace(played, leap=leap)
+        elif stop is None and state.number == self.max_rounds:
             stop = "the last one allowed"
         played = replace(played, chosen=chosen, stop=stop)
         if not verdict.build_on or stop is not None:
@@ -339,6 +351,14 @@ class Greedy:
         return played, replace(
             state, number=state.number + 1, base=winner, chosen=chosen, best=best
         )
+
+    def _leap(self, state: _State, ledger: Ledger) -> Subset:
+        """The units that are worth it by what they gain alone, all added to the base."""
+        assert state.base is not None
+        base = ledger.score(state.base)
+        scores = {unit: ledger.score(subset) for unit, subset in self._options(state.base)}
+        path = nested_path(self.space, state.base, scores)
+        return path[max(1, worth_together([scores[unit] - base for unit, _ in path])) - 1][1]
 
     def _best_so_far(self, state: _State, score: float) -> float:
         """What a rule compares with; in the first round of a start without score, the paper's 0."""
@@ -357,6 +377,8 @@ class Greedy:
     def _futures(self, state: _State, ledger: Ledger) -> Iterator[tuple[float, _State]]:
         """Where the round that begins in this state may lead, with the chances."""
         played, after = self._play(state, ledger)
+        if self.leap:  # what the round leads to follows from all of its scores
+            return
         if played.complete:
             if after is not None:
                 yield 1.0, after
@@ -410,6 +432,12 @@ class Greedy:
         return (
             f"round {now.number}: what to {'add to' if self.forward else 'leave out of'} {now.base}"
         )
+
+
+def _leap_in_words(units: int) -> str:
+    if units == 1:
+        return "the unit that gains most is worth more than several together"
+    return f"the {units} units that gain most alone are tuned together, without further rounds"
 
 
 def _rule(stop: Stop, min_gain: float | None, z: float) -> Rule:

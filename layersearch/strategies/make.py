@@ -29,6 +29,10 @@ def _number(value: Any) -> str | None:
     return None if ok and value == value else "must be a number"
 
 
+def _true_or_false(value: Any) -> str | None:
+    return None if isinstance(value, bool) else "must be true or false"
+
+
 def _at_least(low: int) -> _Check:
     def check(value: Any) -> str | None:
         ok = isinstance(value, int) and not isinstance(value, bool) and value >= low
@@ -56,8 +60,9 @@ OPTIONS: Mapping[str, Mapping[str, _Check]] = {
         "start_score": _or_none(_number),
         "speculate": _at_least(0),
         "lazy": _or_none(_number),
+        "leap": _true_or_false,
         "look_epochs": _or_none(_at_least(1)),
-        "finalists": _at_least(1),
+        "finalists": _or_none(_at_least(1)),
     },
     "nested": {"look_epochs": _or_none(_at_least(1)), "patience": _at_least(0)},
     "profile": {"parts": _names},
@@ -81,7 +86,8 @@ def make_strategy(
     Args:
         name: of the strategy.
         options: of the strategy, as its class or function names them; greedy's `direction` may
-            also be 'both', and with `look_epochs` it races (see `race`) to `finalists`.
+            also be 'both', and with `look_epochs` it races (see `race`) to `finalists`: 3, but 1
+            with `leap`.
         space: the subsets that may be tried.
         seed: of its random choices.
         enqueue: subsets to try first, whether or not they are in the space.
@@ -134,14 +140,23 @@ def _make(
         return every_subset(space, max_failures=max_failures)
     if name == "random":
         return random_subsets(space, seed=seed, max_failures=max_failures)
-    look_epochs, finalists = options.pop("look_epochs", None), options.pop("finalists", FINALISTS)
-    greedy = _greedy(options, space, max_failures)
+    look_epochs, finalists = options.pop("look_epochs", None), options.pop("finalists", None)
+    by_rounds = _greedy({**options, "leap": False}, space, max_failures)
+    greedy = _greedy(options, space, max_failures) if options.get("leap") else by_rounds
     if look_epochs is None:
         return greedy
-    return Race(greedy, space, epochs=look_epochs, finalists=finalists, max_failures=max_failures)
+    return Race(
+        greedy,
+        space,
+        epochs=look_epochs,
+        finalists=finalists or (1 if options.get("leap") else FINALISTS),
+        again=None if greedy is by_rounds else by_rounds,
+        max_failures=max_failures,
+    )
 
 
 def _greedy(options: dict[str, Any], space: SearchSpace, max_failures: int) -> Strategy:
+    options = dict(options)
     direction = options.pop("direction", "forward")
     if direction != "both":
         return Greedy(space, direction=direction, **options, max_failures=max_failures)

@@ -1,23 +1,18 @@
 """Nested subsets: units in the order of what each gains alone, the first k of them, for the best k.
 
-What units gain alone nearly adds up (`docs/benchmarks.md`: the sum over its units ranks subsets
-better than a short training of each subset does, because the noise of its terms averages out, and
-because larger subsets need longer trainings). So one round of looks decides the order in which
+What units gain alone nearly adds up (`leap`). So one round of looks decides the order in which
 units are added, and only a few subsets along it are trained by the whole schedule, where greedy
-trains up to n subsets a round. What this cannot see is that a unit does what another does already;
-greedy can, for its price.
+trains up to n subsets a round.
 
-The path is climbed from where the summed gain is largest in standard errors, all units' errors
-taken as equal: the first k units whose gains together are least likely to be chance. It ends when
+The path is climbed from where the summed gain is largest in standard errors. It ends when
 the best subset so far has its neighbours on the path trained, up to `patience` of them on either
 side. They are judged when all of them are settled, so that neither the number of workers nor the
 order in which trials end changes the answer.
 """
 
-from math import isfinite, sqrt
-
 from layersearch.errors import ConfigError, Problem
 from layersearch.space import History, SearchSpace, Subset, TrialRecord
+from layersearch.strategies.leap import nested_path, worth_together
 from layersearch.strategies.protocol import (
     MAX_FAILURES,
     Done,
@@ -130,22 +125,14 @@ class Nested:
     def _steps(self, history: History) -> list[tuple[str, Subset]]:
         """Units, those that score best alone first, and the subsets to which they lead.
 
-        Ties: the smaller, then depth. A unit that has no score, or with which the subset would
-        leave the space, is passed over.
+        A unit that has no score is passed over.
         """
         scores = {
             unit: finite_score(record)
             for unit, single in self._singles.items()
             if (record := self._record(single, history)) is not None
         }
-        size = self.space.trainable_parameters
-        steps, subset = list[tuple[str, Subset]](), self._start
-        for unit in sorted(scores, key=lambda unit: (-scores[unit], size(self._singles[unit]))):
-            longer = self.space.subset((*subset, unit))
-            if longer in self.space:
-                subset = longer
-                steps.append((unit, subset))
-        return steps
+        return nested_path(self.space, self._start, scores)
 
     def _asked(self, history: History) -> tuple[Subset, ...]:
         """The part of the path that the climb needs to know, as far as that is known."""
@@ -168,16 +155,13 @@ class Nested:
         """Where on the path the summed gain is largest in standard errors; the first if none is."""
         steps, base = self._steps(history), self._record(self._start, history)
         before = len(path) - len(steps)
-        found = min(before, len(path) - 1)
-        best = gained = 0.0
-        for units, (unit, _) in enumerate(steps, start=1):
-            record = self._record(self._singles[unit], history)
-            if base is None or record is None or not isfinite(finite_score(record)):
-                break
-            gained += finite_score(record) - finite_score(base)
-            if gained / sqrt(units) > best:
-                best, found = gained / sqrt(units), before + units - 1
-        return found
+        records = [self._record(self._singles[unit], history) for unit, _ in steps]
+        gains = [
+            finite_score(record) - finite_score(base)
+            for record in records
+            if base is not None and record is not None
+        ]
+        return min(len(path) - 1, before + max(1, worth_together(gains)) - 1)
 
     def _record(self, subset: Subset, history: History) -> TrialRecord | None:
         """By which a subset is ranked; None if it has no score."""

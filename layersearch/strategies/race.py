@@ -4,7 +4,8 @@ A *look* at a subset is a complete training of fewer epochs than the recipe's, i
 annealed to the end: a schedule cut short would rank by what has not settled yet. Looks go by the
 strategy's own rules, as if they were the search. When it is done, the *finalists* are trained by
 the whole recipe: the subset that the strategy chose, and those whose looks are not clearly worse on
-the same validation samples, the best looks first. The answer is the best of them.
+the same validation samples, the best looks first. The answer is the best of them. Where looks led
+to nothing, there are two finalists at least.
 
 Where looks led nowhere (no unit was worth adding, or none could be left out) and another finalist
 is clearly better, looks were too short to tell: the strategy then goes on by the whole schedule,
@@ -57,6 +58,8 @@ class Race:
         epochs: of a look.
         finalists: how many subsets are trained by the whole schedule, at most.
         z: standard errors of the paired difference within which two looks are tied.
+        again: what goes on by the whole schedule where looks were misleading. Default: the strategy
+            itself.
         max_failures: how often a subset may fail before it is lost.
     """
 
@@ -68,6 +71,7 @@ class Race:
         epochs: int,
         finalists: int = FINALISTS,
         z: float = 1.0,
+        again: Strategy | None = None,
         max_failures: int = MAX_FAILURES,
     ) -> None:
         self.strategy = strategy
@@ -81,7 +85,8 @@ class Race:
         self.why_no_look: Callable[[History], str] = lambda _: ""
         self._looks = Follower(Chronicle, self._add)
         self._whole = Follower(Chronicle, _add_whole)
-        self._again = copy(strategy)  # what it remembers of looks is of no use for whole schedules
+        # What a strategy remembers of looks is of no use for whole schedules.
+        self._again = copy(strategy) if again is None else again
 
     def propose(self, history: History) -> Proposed:
         """A look that the strategy asks for, then the finalists."""
@@ -165,20 +170,25 @@ class Race:
                 self.space.positions(subset),
             )
         )
-        return (chosen, *tied[: self.most_finalists - 1])
+        most = self.most_finalists if self._leads_somewhere(chosen) else max(2, self.most_finalists)
+        return (chosen, *tied[: most - 1])
 
     def _misled(self, finalists: tuple[Subset, ...], ledger: Ledger) -> bool:
         """Whether looks led nowhere, and the whole schedule says clearly that this is wrong."""
         if not finalists or not all(map(ledger.settled, finalists)):
             return False
-        switched = sum(unit in finalists[0] for unit in self.space.free)
-        if 0 < switched < len(self.space.free):
+        if self._leads_somewhere(finalists[0]):
             return False
         best = best_of(finalists, ledger, self.space)
         if best is None or best == finalists[0] or finalists[0] not in ledger.scores:
             return False
         gain = paired_gain(ledger.scores[best], ledger.scores[finalists[0]])
         return gain.mean > _SURELY * gain.stderr
+
+    def _leads_somewhere(self, chosen: Subset) -> bool:
+        """Whether some unit was worth adding, and some worth leaving out."""
+        switched = sum(unit in chosen for unit in self.space.free)
+        return 0 < switched < len(self.space.free)
 
     def _whole_view(self, history: History) -> History:
         """The trials of the whole schedule."""

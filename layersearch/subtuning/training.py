@@ -24,6 +24,9 @@ from layersearch.subtuning.recipe import HeadRecipe, Precision, Recipe
 from layersearch.subtuning.snapshots import TrainingState, capture, restore
 
 EVALUATION_VIEW = -1
+# A CPU's caches hold what goes from layer to layer of so many small images: a seventh faster than
+# with 500 (ResNet-20, 32 x 32, one thread). GPUs want more at once.
+_SCORED_AT_ONCE = {"cpu": 125}
 AfterEpoch = Callable[[int, TunedNetwork, Callable[[], TrainingState]], None]
 """Called with the number of the epoch, from 0, the network, and what captures the training."""
 
@@ -188,12 +191,12 @@ def evaluate(
     *,
     device: torch.device,
     precision: Precision,
-    batch_size: int = 500,
+    batch_size: int | None = None,
 ) -> Tensor:
     """Class scores (n, classes), float32 on the CPU, of samples (n,) in the evaluation view."""
     network.eval()
     scores = []
-    for batch in torch.split(samples, batch_size):
+    for batch in torch.split(samples, batch_size or _SCORED_AT_ONCE.get(device.type, 500)):
         values, beside = _entering(network, features, batch, EVALUATION_VIEW)
         with autocast(device, precision):
             scores.append(network(*values, **beside).float())
