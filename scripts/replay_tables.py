@@ -8,7 +8,9 @@ samples were right after a short and after the whole schedule, and which test sa
 strategy that asks for a subset gets the validation side; what it chooses in the end is judged by
 the test side: its regret is how far below the best subset of the table it scores. Nothing is
 trained, so every strategy runs many times, each time on validation samples drawn anew (with
-replacement) and with another seed. Trials that a table lacks count as lost.
+replacement) and with another seed. Trials that a table lacks count as lost. Where a strategy has
+candidates stopped after some of their folds, the validation samples are divided into five, and a
+fold costs a fifth of a trial.
 
 The test scores of the best subset are the largest of many noisy ones, so every regret is somewhat
 too large, by the same amount for all.
@@ -18,6 +20,7 @@ import argparse
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +38,12 @@ from layersearch.space import (
     TrialState,
     Unit,
 )
+from layersearch.space.records import PartOfTrial
 from layersearch.strategies import Done, Look, Strategy, make_strategy
+from layersearch.strategies.protocol import Eliminates
 
 SAMPLES = {"validation": 1000, "test": 4000}
+FOLDS = 5  # that the validation samples stand for
 
 
 @dataclass
@@ -45,7 +51,7 @@ class Answer:
     """What one replay came to."""
 
     subset: Subset | None
-    epochs: int = 0
+    epochs: float = 0.0
     seconds: float = 0.0  # of processor time, as the table was filled
     trainings: int = 0
     lacking: int = 0  # trials that the table does not have
@@ -63,8 +69,15 @@ class Game:
     seed: int
     answer: Answer = field(default_factory=lambda: Answer(None))
 
-    def train(self, subset: Subset, *, number: int, look: int | None) -> TrialRecord:
-        """The trial that the table says it is."""
+    def train(
+        self,
+        subset: Subset,
+        *,
+        number: int,
+        look: int | None,
+        why_beaten: Callable[[PartOfTrial], str] = lambda _: "",
+    ) -> TrialRecord:
+        """The trial that the table says it is, up to the fold after which it is beaten."""
         schedule = 0 if look is not None else -1
         row = self.table.rows.get(subset)
         self.answer.trainings += 1
@@ -72,14 +85,26 @@ class Game:
             self.answer.lacking += 1
             return TrialRecord(number=number, subset=subset, state=TrialState.FAILED, look=look)
         right = row.validation[schedule][self.drawn]
-        self.answer.epochs += int(self.table.schedules[schedule])
-        self.answer.seconds += float(row.seconds[schedule])
+        shuffled = np.random.default_rng(self.seed).permutation(len(right))
+        folds = np.array_split(shuffled, FOLDS)
+        ended, beaten = FOLDS, False
+        for fold in range(1, FOLDS):
+            places = np.concatenate(folds[:fold])
+            part = PartOfTrial(subset=subset, correct=right[places], places=places, look=look)
+            if why_beaten(part):
+                ended, beaten = fold, True
+                break
+        self.answer.epochs += float(self.table.schedules[schedule]) * ended / FOLDS
+        self.answer.seconds += float(row.seconds[schedule]) * ended / FOLDS
+        if beaten:
+            return TrialRecord(number=number, subset=subset, state=TrialState.PRUNED, look=look)
         return TrialRecord(
             number=number,
             subset=subset,
             state=TrialState.COMPLETE if look is None else TrialState.PRUNED,
             score=float(right.mean()),
             stderr=float(right.std() / len(right) ** 0.5),
+            fold_scores=tuple(float(right[fold].mean()) for fold in folds),
             correct=right,
             look=look,
         )
@@ -130,11 +155,17 @@ def by_strategy(name: str, **options: Any) -> Way:
             look = proposal.epochs if isinstance(proposal, Look) else None
             subset = proposal.subset if isinstance(proposal, Look) else proposal
             assert isinstance(subset, Subset)
-            chronicle.add(game.train(subset, number=len(chronicle.ended), look=look))
+            number = len(chronicle.ended)
+            judge = partial(_why_beaten, strategy, History(chronicle=chronicle))
+            chronicle.add(game.train(subset, number=number, look=look, why_beaten=judge))
         game.answer.subset = strategy.answer(History(chronicle=chronicle))
         return game.answer
 
     return play
+
+
+def _why_beaten(strategy: object, history: History, part: PartOfTrial) -> str:
+    return strategy.why_beaten(part, history) if isinstance(strategy, Eliminates) else ""
 
 
 def by_sampler(
@@ -191,21 +222,24 @@ def full_finetune(game: Game) -> Answer:
     return game.answer
 
 
+# Rounds of looks, as `leap: false` has them.
+LOOKS: dict[str, Any] = {"z": 0.0, "lazy": 0.0, "look_epochs": 1, "finalists": 3}
 WAYS: dict[str, Way] = {
     "linear probe": linear_probe,
     "full finetuning": full_finetune,
     "exhaustive": exhaustive,
     "greedy, paper": by_strategy("greedy", stop="paper"),
-    "greedy, whole": by_strategy("greedy", stop="paired"),
-    "greedy, whole, lazy": by_strategy("greedy", stop="paired", lazy=0.0),
-    "greedy, fast": by_strategy("greedy", z=0.0, lazy=0.0, look_epochs=1, finalists=3),
-    "greedy, fast, lazy 1": by_strategy("greedy", z=0.0, lazy=1.0, look_epochs=1, finalists=3),
-    "greedy, fast, z 1": by_strategy("greedy", z=1.0, lazy=0.0, look_epochs=1, finalists=3),
-    "greedy, fast, stop paper": by_strategy(
-        "greedy", stop="paper", lazy=0.0, look_epochs=1, finalists=3
-    ),
-    "greedy, fast, 2 finalists": by_strategy("greedy", z=0.0, lazy=0.0, look_epochs=1, finalists=2),
-    "nested": by_strategy("nested", look_epochs=1),
+    "greedy, whole": by_strategy("greedy"),
+    "greedy, whole, lazy": by_strategy("greedy", lazy=0.0),
+    "greedy, whole, eliminate": by_strategy("greedy", eliminate=0.1),
+    "greedy, whole, eliminate 0.5": by_strategy("greedy", eliminate=0.5),
+    "greedy, looks": by_strategy("greedy", **LOOKS),
+    "greedy, looks, eliminate": by_strategy("greedy", **LOOKS, eliminate=0.1),
+    "greedy, looks, z 1": by_strategy("greedy", **{**LOOKS, "z": 1.0}),
+    "greedy, looks, stop paper": by_strategy("greedy", **LOOKS, stop="paper"),
+    "greedy, looks, 1 finalist": by_strategy("greedy", **{**LOOKS, "finalists": 1}),
+    "greedy, fast": by_strategy("greedy", look_epochs=1, leap=True),
+    "greedy, fast, 3 finalists": by_strategy("greedy", look_epochs=1, leap=True, finalists=3),
     "nested, patience 1": by_strategy("nested", look_epochs=1, patience=1),
     "nested, whole": by_strategy("nested"),
     "random, 20 trials": by_sampler(lambda seed: optuna.samplers.RandomSampler(seed=seed), 20),

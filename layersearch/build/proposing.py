@@ -132,7 +132,7 @@ def build_proposing(config: SearchConfig, given: Given, space: SearchSpace) -> P
 def _protocol(
     section: GreedyConfig, options: Mapping[str, Any], *, epochs: object
 ) -> dict[str, Any]:
-    """Greedy's options as its protocol has them; only 'fast' looks and skips.
+    """Greedy's options as its protocol has them: 'fast' looks and skips, 'whole' stops the beaten.
 
     Recipes of one epoch, or whose epochs are searched, have no shorter look.
     """
@@ -140,6 +140,7 @@ def _protocol(
     if section.protocol == "fast" and isinstance(epochs, int) and epochs > 1:
         look = _look(section.look_epochs, epochs)
         if look < epochs:
+            found.pop("eliminate", None)  # a look that is cut short tells lazy rounds nothing
             return {"z": 0.0, **found, "look_epochs": look}
         raise ConfigError(
             [
@@ -150,7 +151,8 @@ def _protocol(
                 )
             ]
         )
-    return {name: value for name, value in found.items() if name not in RACING}
+    apart = (*RACING, "eliminate") if section.protocol == "paper" else RACING
+    return {name: value for name, value in found.items() if name not in apart}
 
 
 def _ranked_by(
@@ -164,8 +166,12 @@ def _ranked_by(
 
 
 def _look(given: int | None, epochs: int) -> int:
-    """Epochs of a look."""
-    return max(1, round(epochs / LOOK_SHARE)) if given is None else given
+    return usual_look(epochs) if given is None else given
+
+
+def usual_look(epochs: int) -> int:
+    """Epochs of a look, of a recipe of so many."""
+    return max(1, round(epochs / LOOK_SHARE))
 
 
 def _check_end(config: SearchConfig, sampler: StrategySampler | SubsetSampler) -> None:

@@ -87,6 +87,10 @@ class GreedyConfig(StrategyConfig):
     # Standard errors that a unit's gain may grow by from round to round, of 'fast': units that
     # could then still not win the round are skipped. Null: none is.
     lazy: Annotated[float, Field(ge=0)] | None = 0.0
+    # Of 'whole' with folds: the chance at which a candidate that is as good as the best of its
+    # round may be stopped (it shows as PRUNED) after one of its folds, because it is clearly worse
+    # on the same samples so far. Null: none is.
+    eliminate: Annotated[float, Field(gt=0, le=0.5)] | None = 0.1
     # Adds units to none, leaves out units of all, or does both and takes the better answer.
     direction: Literal["forward", "backward", "both"] = "forward"
     # 'paired': the gain on the same samples exceeds its error; 'paper': it exceeds min_gain;

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.pruners import NopPruner
 from optuna.trial import FrozenTrial
@@ -14,9 +15,9 @@ from layersearch.errors import SearchError, StudyError, TrialStopped
 from layersearch.execution.checkpoints import Checkpoints
 from layersearch.execution.messages import Event, Failed, Finished, Lost, Reported, Stopped
 from layersearch.execution.observer import Observers
-from layersearch.space.records import TrialState
+from layersearch.space.records import PartOfTrial, TrialState
 from layersearch.space.subset import Subset
-from layersearch.space.trial import Proposal, Report, TrialResult
+from layersearch.space.trial import Proposal, Report, SoFar, TrialResult, unpack_correct
 from layersearch.study import attributes as names
 from layersearch.study.history import signs_of, trial_record
 from layersearch.study.opening import OpenStudy
@@ -95,6 +96,8 @@ class Desk:
         self._signs = signs_of(self._study)
         self._several = len(self._study.directions) > 1
         self.interrupted: Callable[[], bool] = lambda: False
+        # Why a trial cannot win any more, '' if it may.
+        self.why_beaten: Callable[[PartOfTrial], str] = lambda _: ""
         self.running: dict[int, RunningTrial] = {}
 
     @property
@@ -192,6 +195,9 @@ class Desk:
             return TrialStopped("interrupted", pruned=False)
         if self.prunes and running.proposal.look is None and running.trial.should_prune():
             return TrialStopped(f"pruned after epoch {report.epoch} of fold {report.fold}")
+        if report.so_far is not None:
+            reason = self.why_beaten(_part(running.proposal, report.so_far))
+            return TrialStopped(reason) if reason else None
         return None
 
     # --- Ends -------------------------------------------------------------------------------------
@@ -390,6 +396,12 @@ class Desk:
 
 def _key(proposal: Proposal) -> tuple[Subset, str]:
     return proposal.subset, names.canonical(proposal.recipe)
+
+
+def _part(proposal: Proposal, so_far: SoFar) -> PartOfTrial:
+    places = np.flatnonzero(unpack_correct(so_far.known, so_far.count))
+    correct = unpack_correct(so_far.correct, so_far.count)[places]
+    return PartOfTrial(subset=proposal.subset, correct=correct, places=places, look=proposal.look)
 
 
 def _write_reports(running: RunningTrial) -> None:

@@ -13,7 +13,7 @@ from layersearch.execution.budgets import Budgets
 from layersearch.execution.checkpoints import Checkpoints
 from layersearch.execution.desk import NO_CHECKPOINTS, Desk
 from layersearch.execution.observer import Observer, Observers
-from layersearch.execution.proposals import End, Planner, Proposals
+from layersearch.execution.proposals import Eliminating, End, Planner, Proposals
 from layersearch.execution.statuses import Statuses
 from layersearch.space.records import History, TrialState
 from layersearch.space.subset import Subset
@@ -101,6 +101,10 @@ class Session:
             smaller_batches=smaller_batches,
             checkpoints=checkpoints,
         )
+        chief: object = planner
+        if isinstance(chief, Eliminating):
+            judge = chief.why_beaten
+            self.desk.why_beaten = lambda part: judge(part, opened.history())
         self.proposals = Proposals(
             opened,
             self.desk,

@@ -61,6 +61,16 @@ class TrialRecord:
         return replace(self, look=None, state=state)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PartOfTrial:
+    """What is known of a trial that is running: of some of its folds, whole."""
+
+    subset: Subset
+    correct: NDArray[np.bool_]  # (n,), of the validation samples of the folds that have ended
+    places: NDArray[np.int64]  # (n,), of these samples among all, as `correct` of a record has them
+    look: int | None = None  # as of a record
+
+
 class Chronicle:
     """The trials of a study that have ended, in the order in which that became known.
 

@@ -28,6 +28,19 @@ class Proposal:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SoFar:
+    """Which validation samples a trial had right, of those of the folds that have ended.
+
+    Both hold a bit for each of the pooled validation samples, in the order of their ids, as
+    `pack_correct` makes them.
+    """
+
+    correct: bytes
+    known: bytes  # of which samples it is known
+    count: int  # samples of all folds
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """The score after an epoch of one fold.
 
@@ -42,6 +55,8 @@ class Report:
     epochs_total: int = 0  # that the trial will train if it is not stopped; 0: not known
     replayed: bool = False  # said before, by the trial that this one resumes: it cost nothing now
     notes: tuple[str, ...] = ()  # what the user should know, in words
+    # At the end of every fold but the last, where the score is a share of samples.
+    so_far: SoFar | None = field(default=None, compare=False, repr=False)
     # The trial's state after this epoch, to resume from; callable only while the reporter runs.
     snapshot: Callable[[], bytes] | None = field(default=None, compare=False, repr=False)
 

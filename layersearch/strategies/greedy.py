@@ -9,6 +9,9 @@ Lazy rounds. What a unit gains rarely grows as the subset does. With `lazy`, a r
 tries last round's best first, and skips those whose last gain, plus so many of its standard errors,
 is below what the best of this round gains already.
 
+Races. With `eliminate`, a candidate that is clearly worse after some of its folds than the best of
+its round is stopped (`elimination`).
+
 Leaps. With `leap`, forward is over after its first round: all the units that are worth it by what
 they gain alone are added at once (`leap`), and no later round is tried.
 
@@ -30,7 +33,9 @@ from math import inf
 from typing import Literal
 
 from layersearch.space import History, SearchSpace, Subset
+from layersearch.space.records import PartOfTrial
 from layersearch.strategies.beginning import check_first_round, find_start, smallest_subsets
+from layersearch.strategies.elimination import why_beaten
 from layersearch.strategies.leap import nested_path, worth_together
 from layersearch.strategies.protocol import (
     MAX_FAILURES,
@@ -125,6 +130,8 @@ class Greedy:
         lazy: standard errors that a unit's gain may grow by from round to round; None: every
             round tries every unit.
         leap: whether forward adds, after the first round, all units at once that are worth it.
+        eliminate: the chance at which a candidate that is as good as the best of its round may be
+            stopped before its last fold; None: all are trained whole.
         max_failures: how often a subset may fail before it is lost.
     """
 
@@ -141,11 +148,15 @@ class Greedy:
         speculate: int = 1,
         lazy: float | None = None,
         leap: bool = False,
+        eliminate: float | None = None,
         max_failures: int = MAX_FAILURES,
     ) -> None:
         self.space = space
         self.lazy = lazy
+        # After the round that comes before a leap every unit's gain counts.
         self.leap = leap and direction == "forward"
+        self.eliminate = None if self.leap else eliminate
+        self._only_gains = stop != "official" and (min_gain is None or min_gain >= 0)
         self.forward = direction == "forward"
         self.max_rounds = max_rounds
         self.speculate = speculate
@@ -197,6 +208,21 @@ class Greedy:
             return frozenset()
         now = self.survey(ledger)[-1]
         return frozenset(subset for subset in ledger.running if self._is_moot(subset, now))
+
+    def why_beaten(self, part: PartOfTrial, history: History) -> str:
+        """Whether a candidate of the current round is clearly worse than the best one so far.
+
+        Or than what the round builds on, where only a gain is accepted.
+        """
+        if self.eliminate is None:
+            return ""
+        ledger = Ledger(history, max_failures=self.max_failures)
+        now = self.survey(ledger)[-1]
+        if part.subset not in now.candidates:
+            return ""
+        rivals = (now.winner, now.base if self._only_gains else None)
+        known = [ledger.scores[r] for r in rivals if r is not None and r in ledger.scores]
+        return why_beaten(part, known, chance=self.eliminate)
 
     def survey(self, ledger: Ledger) -> list[Round]:
         """The rounds so far; the last is the current one if it is incomplete, else the search's."""

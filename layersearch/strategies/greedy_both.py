@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from layersearch.space import History, Subset
+from layersearch.space.records import PartOfTrial
 from layersearch.strategies.greedy import Greedy
 from layersearch.strategies.protocol import Done, Ledger, Progress, Wait, best_of, shown_score
 
@@ -43,6 +44,12 @@ class GreedyBothWays:
         """What neither direction can ask for any more."""
         forward, backward = self.ways
         return forward.moot(history) & backward.moot(history)
+
+    def why_beaten(self, part: PartOfTrial, history: History) -> str:
+        """Why neither direction needs the trial: a subset that both try may win in either."""
+        asking = [way for way in self.ways if part.subset in way.considered(history)]
+        reasons = [way.why_beaten(part, history) for way in asking]
+        return reasons[0] if reasons and all(reasons) else ""
 
     def answer(self, history: History) -> Subset | None:
         """The better answer of the two; ties: fewer trainable parameters, then depth."""

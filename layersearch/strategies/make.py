@@ -29,6 +29,11 @@ def _number(value: Any) -> str | None:
     return None if ok and value == value else "must be a number"
 
 
+def _chance(value: Any) -> str | None:
+    ok = _number(value) is None and 0 < value <= 0.5
+    return None if ok else "must be a chance above 0, of 0.5 at most"
+
+
 def _true_or_false(value: Any) -> str | None:
     return None if isinstance(value, bool) else "must be true or false"
 
@@ -61,6 +66,7 @@ OPTIONS: Mapping[str, Mapping[str, _Check]] = {
         "speculate": _at_least(0),
         "lazy": _or_none(_number),
         "leap": _true_or_false,
+        "eliminate": _or_none(_chance),
         "look_epochs": _or_none(_at_least(1)),
         "finalists": _or_none(_at_least(1)),
     },

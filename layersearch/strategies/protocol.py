@@ -14,6 +14,7 @@ from math import isfinite
 from typing import Protocol, runtime_checkable
 
 from layersearch.space import History, SearchSpace, Subset, TrialRecord
+from layersearch.space.records import PartOfTrial
 
 MAX_FAILURES = 2  # trials of one subset that may fail of themselves before it counts as lost
 
@@ -90,6 +91,15 @@ class Considers(Protocol):
 
     def considered(self, history: History) -> frozenset[Subset]:
         """The subsets whose scores count, the same for any number of workers."""
+        ...
+
+
+@runtime_checkable
+class Eliminates(Protocol):
+    """A strategy that has hopeless trials stopped."""
+
+    def why_beaten(self, part: PartOfTrial, history: History) -> str:
+        """Why a running trial cannot win any more, in words that its record keeps; '' if it may."""
         ...
 
 
@@ -228,6 +238,13 @@ class Queued:
         strategy: object = self.strategy
         moot = strategy.moot(history) if isinstance(strategy, Guesses) else frozenset()
         return moot.difference(self.queue)
+
+    def why_beaten(self, part: PartOfTrial, history: History) -> str:
+        """What the strategy says, but for what is in the queue."""
+        strategy: object = self.strategy
+        if part.subset in self.queue or not isinstance(strategy, Eliminates):
+            return ""
+        return strategy.why_beaten(part, history)
 
     def answer(self, history: History) -> Subset | None:
         """The strategy's own answer."""

@@ -28,10 +28,12 @@ from layersearch.space import (
     Subset,
     TrialRecord,
 )
+from layersearch.space.records import PartOfTrial
 from layersearch.strategies.protocol import (
     MAX_FAILURES,
     Considers,
     Done,
+    Eliminates,
     Guesses,
     Ledger,
     Look,
@@ -147,6 +149,20 @@ class Race:
             return frozenset()
         moot = strategy.moot(self.looks(history))
         return moot - {r.subset for r in history.active if r.look is None and r.subset is not None}
+
+    def why_beaten(self, part: PartOfTrial, history: History) -> str:
+        """What the strategy says of a look, or of a trial where it goes on by the whole schedule.
+
+        A finalist is trained whole: how it compares with the others is what it is trained for.
+        """
+        strategy: object
+        if part.look == self.epochs:
+            strategy, view = self.strategy, self.looks(history)
+        elif part.look is None and part.subset not in self.finalists(self.looks(history)):
+            strategy, view = self._again, self._whole_view(history)
+        else:
+            return ""
+        return strategy.why_beaten(part, view) if isinstance(strategy, Eliminates) else ""
 
     def looks(self, history: History) -> History:
         """The looks of a history, as the strategy sees them: as trials that are complete."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from layersearch.backbones import Chain
 from layersearch.data import DataSplits, Fold
 from layersearch.objectives import Objective, Outcome, step_multiply_adds, training_flops
 from layersearch.space import Subset, derive_seed
-from layersearch.space.trial import Report, Reporter
+from layersearch.space.trial import Report, Reporter, SoFar, pack_correct
 from layersearch.subtuning.memory import samples_at_a_time
 from layersearch.subtuning.network import TunedNetwork, first_tuned, stage_multiply_adds
 from layersearch.subtuning.recipe import Recipe
@@ -195,7 +196,29 @@ class _Trial:
         ended = epoch + 1 == self._recipe.epochs
         if ended:
             self.logits.append(scores)
-        self._say(fold, epoch, value, lambda: self._pack(None if ended else capture()))
+        self._say(
+            fold,
+            epoch,
+            value,
+            lambda: self._pack(None if ended else capture()),
+            so_far=self._so_far() if ended else None,
+        )
+
+    def _so_far(self) -> SoFar | None:
+        """What the folds that have ended say of their samples; None where no fold comes after."""
+        done = self._data.folds[: len(self.logits)]
+        if len(done) == len(self._data.folds):
+            return None
+        samples = torch.cat([fold.validation for fold in done])
+        targets = self._workplace.labels.cpu()[samples]
+        right = self._objective.correct(torch.cat(self.logits), targets)
+        if right is None:
+            return None
+        pooled = torch.cat([fold.validation for fold in self._data.folds]).sort().values
+        places = torch.searchsorted(pooled, samples).numpy()
+        correct, known = np.zeros((2, len(pooled)), dtype=np.bool_)
+        correct[places], known[places] = right, True
+        return SoFar(correct=pack_correct(correct), known=pack_correct(known), count=len(pooled))
 
     def _score(self, fold: Fold, scores: Tensor) -> float:
         targets = self._workplace.labels[fold.validation.to(self._workplace.device)].cpu()
@@ -217,6 +240,7 @@ class _Trial:
         snapshot: Callable[[], bytes],
         *,
         replayed: bool = False,
+        so_far: SoFar | None = None,
     ) -> None:
         done = fold.number * self._recipe.epochs + epoch + 1
         self._report(
@@ -228,6 +252,7 @@ class _Trial:
                 epochs_done=done,
                 epochs_total=len(self._data.folds) * self._recipe.epochs,
                 replayed=replayed,
+                so_far=so_far,
                 snapshot=snapshot,
             )
         )

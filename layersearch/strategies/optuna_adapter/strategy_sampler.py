@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 
 from layersearch.errors import SearchError
 from layersearch.space import History, SearchSpace, Subset, derive_seed
+from layersearch.space.records import PartOfTrial
 from layersearch.strategies.optuna_adapter.claims import (
     PATIENCE,
     Claims,
@@ -23,6 +24,7 @@ from layersearch.strategies.optuna_adapter.claims import (
 from layersearch.strategies.optuna_adapter.ranges import distributions
 from layersearch.strategies.protocol import (
     Done,
+    Eliminates,
     Guesses,
     Look,
     Progress,
@@ -73,6 +75,11 @@ class StrategySampler(BaseSampler):
         """The running subsets whose scores cannot matter any more."""
         strategy: object = self.strategy
         return strategy.moot(history) if isinstance(strategy, Guesses) else frozenset()
+
+    def why_beaten(self, part: PartOfTrial, history: History) -> str:
+        """Why a running trial cannot win any more; '' if it may."""
+        strategy: object = self.strategy
+        return strategy.why_beaten(part, history) if isinstance(strategy, Eliminates) else ""
 
     def answer(self, history: History) -> Subset | None:
         """The subset that the strategy chooses."""
