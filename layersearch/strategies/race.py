@@ -177,17 +177,18 @@ class Race:
         scores, strategy = looks.scores, self.strategy
         # What was looked at on a wrong guess depends on how many workers there were.
         count = strategy.considered(looks) if isinstance(strategy, Considers) else scores.keys()
-        others = (s for s in scores if s != chosen and s in count and s in self.space)
-        tied = [subset for subset in others if self._tied(subset, chosen, scores)]
-        tied.sort(
+        others = [s for s in scores if s != chosen and s in count and s in self.space]
+        others.sort(
             key=lambda subset: (
                 -finite_score(scores[subset]),
                 self.space.trainable_parameters(subset),
                 self.space.positions(subset),
             )
         )
-        most = self.most_finalists if self._leads_somewhere(chosen) else max(2, self.most_finalists)
-        return (chosen, *tied[: most - 1])
+        tied = [subset for subset in others if self._tied(subset, chosen, scores)]
+        if self._leads_somewhere(chosen):
+            return (chosen, *tied[: self.most_finalists - 1])
+        return (chosen, *(tied or others)[: max(1, self.most_finalists - 1)])
 
     def _misled(self, finalists: tuple[Subset, ...], ledger: Ledger) -> bool:
         """Whether looks led nowhere, and the whole schedule says clearly that this is wrong."""

@@ -31,7 +31,7 @@ from layersearch.subtuning.head import HeadFitter
 from layersearch.subtuning.memory import can_split, is_out_of_memory, samples_at_a_time
 from layersearch.subtuning.network import stage_multiply_adds
 from layersearch.subtuning.recipe import Precision, Recipe, resolve_precision
-from layersearch.subtuning.training import Workplace
+from layersearch.subtuning.training import EVALUATION_VIEW, Workplace
 from layersearch.subtuning.trial import subtune
 
 
@@ -88,6 +88,11 @@ class SubtuningJob:
     def __init__(self, materials: Materials, place: WorkerPlace) -> None:
         self.materials = materials
         self.workplace = open_workplace(materials, place)
+        # Heads are fitted to what comes out at the end: all cuts lie on the way there. Several
+        # workers rather divide the cuts, each building what its trials begin with.
+        if place.workers_on_node == 1:
+            cuts = range(1, len(self.workplace.chain.stages))
+            self.workplace.features.prefetch(cuts, EVALUATION_VIEW)
 
     def __call__(self, proposal: Proposal, report: Reporter) -> TrialResult:
         """Trains and scores one subset.

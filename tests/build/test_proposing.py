@@ -7,8 +7,9 @@ import pytest
 from layersearch.build.given import NOTHING_GIVEN
 from layersearch.build.proposing import build_proposing
 from layersearch.config import SearchConfig, config_from
+from layersearch.errors import ConfigError
 from layersearch.space import SearchSpace
-from layersearch.strategies import Nested
+from layersearch.strategies import Greedy, Nested, Race
 from layersearch.strategies.optuna_adapter import StrategySampler
 from tests.strategies.simulation import units
 
@@ -43,3 +44,47 @@ def test_samplers_take_several_values() -> None:
         objective={"metric": ["accuracy", "trainable_parameters"]},
     )
     assert build_proposing(config, NOTHING_GIVEN, SPACE).name == "nsga2"
+
+
+@pytest.mark.parametrize(
+    ("options", "leaps", "finalists"),
+    [
+        ({}, True, 1),
+        ({"finalists": 3}, True, 3),
+        ({"max_rounds": 2}, False, 3),  # says how rounds go on
+        ({"leap": False}, False, 3),
+        ({"leap": True, "z": 2.0}, True, 1),
+    ],
+)
+def test_greedy_leaps_unless_something_says_how_its_rounds_go_on(
+    options: dict[str, Any], leaps: bool, finalists: int
+) -> None:
+    config = described(strategy={"name": "greedy", **options}, recipe={"epochs": 10})
+    race = build_proposing(config, NOTHING_GIVEN, SPACE).sampler.strategy  # type: ignore[union-attr]
+    assert isinstance(race, Race)
+    assert isinstance(race.strategy, Greedy)
+    assert race.strategy.leap is leaps
+    assert race.most_finalists == finalists
+    assert race.epochs == 2
+
+
+@pytest.mark.parametrize(("protocol", "chance"), [("whole", 0.1), ("paper", None)])
+def test_only_whole_rounds_stop_candidates_early_and_none_leaps(
+    protocol: str, chance: float | None
+) -> None:
+    config = described(strategy={"name": "greedy", "protocol": protocol}, recipe={"epochs": 10})
+    greedy = build_proposing(config, NOTHING_GIVEN, SPACE).sampler.strategy  # type: ignore[union-attr]
+    assert isinstance(greedy, Greedy)
+    assert greedy.eliminate == chance
+    assert greedy.leap is False
+
+
+def test_a_leap_only_adds() -> None:
+    with pytest.raises(ConfigError, match="leap: true adds units, and direction is backward"):
+        described(strategy={"name": "greedy", "leap": True, "direction": "backward"})
+
+
+def test_what_was_made_of_a_description_makes_the_same_search_again() -> None:
+    config = described(strategy={"name": "greedy"}, recipe={"epochs": 10})
+    again = config_from(config.model_dump(mode="json"))
+    assert again.strategy == config.strategy

@@ -219,3 +219,46 @@ def test_a_network_that_cannot_be_cut_is_searched_all_the_same(materials: Make) 
         for subset in ([], names)
     }
     assert scores[tuple(names)] >= scores[()] > 1 / 3
+
+
+def test_the_end_of_a_fold_says_which_samples_were_right_so_far(materials: Make) -> None:
+    made, reports = materials(), list[Report]()
+    outcome = _run(made, ["layer2.1"], reports)
+    ends = [r for r in reports if r.epoch == made.recipe.epochs - 1]
+    assert [r.so_far is None for r in ends] == [False, False, True]  # nothing comes after the last
+    assert all(r.so_far is None for r in reports if r not in ends)
+    right = made.objective.correct(outcome.logits, outcome.targets)
+    assert right is not None
+    for fold, report in enumerate(ends[:-1]):
+        assert report.so_far is not None
+        known = unpack_correct(report.so_far.known, report.so_far.count)
+        assert (known == (outcome.folds <= fold).numpy()).all()
+        correct = unpack_correct(report.so_far.correct, report.so_far.count)
+        assert (correct == (known & right)).all()
+
+
+def test_a_resumed_trial_says_the_same_of_the_folds_that_follow(materials: Make) -> None:
+    made, whole, resumed = materials(), list[Report](), list[Report]()
+    snapshots = list[bytes]()
+
+    def keep(report: Report) -> None:
+        whole.append(report)
+        if report.fold == 0 and report.snapshot is not None:
+            snapshots.append(report.snapshot())
+
+    arguments = (open_workplace(made, PLACE), Subset(["layer2.1"]), made.data, made.recipe)
+    subtune(*arguments, keep, objective=made.objective, seed=made.seed)
+    subtune(
+        *arguments,
+        resumed.append,
+        objective=made.objective,
+        seed=made.seed,
+        snapshot=snapshots[-1],
+    )
+    assert [r.so_far for r in resumed if r.fold == 1] == [r.so_far for r in whole if r.fold == 1]
+
+
+def test_a_metric_that_is_no_share_of_samples_says_nothing_so_far(materials: Make) -> None:
+    reports: list[Report] = []
+    _run(materials(objective=make_objective("macro_f1")), ["layer2.1"], reports)
+    assert all(report.so_far is None for report in reports)
