@@ -170,6 +170,11 @@ class Greedy:
         self._past = _Past()
         self._memo: dict[Subset | None, tuple[tuple[str, Subset], ...]] = {}
 
+    @property
+    def starts(self) -> frozenset[Subset]:
+        """The subset that units are added to, or left out of."""
+        return frozenset() if self._start is None else frozenset((self._start,))
+
     def propose(self, history: History) -> Subset | Wait | Done:
         """The first open candidate of this round, or of the likely next one."""
         ledger = Ledger(history, max_failures=self.max_failures)

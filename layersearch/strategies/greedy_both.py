@@ -20,6 +20,12 @@ class GreedyBothWays:
         self.ways = (forward, backward)
         self._max_failures = forward.max_failures
 
+    @property
+    def starts(self) -> frozenset[Subset]:
+        """Of either direction."""
+        forward, backward = self.ways
+        return forward.starts | backward.starts
+
     def propose(self, history: History) -> Subset | Wait | Done:
         """The next of either direction: what is certain first, then what is likely."""
         ledger = Ledger(history, max_failures=self._max_failures)

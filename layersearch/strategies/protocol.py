@@ -95,6 +95,16 @@ class Considers(Protocol):
 
 
 @runtime_checkable
+class Begins(Protocol):
+    """A strategy that goes from one subset to the next."""
+
+    @property
+    def starts(self) -> frozenset[Subset]:
+        """Where it may begin: to choose one of these is to have found nothing better."""
+        ...
+
+
+@runtime_checkable
 class Eliminates(Protocol):
     """A strategy that has hopeless trials stopped."""
 

@@ -31,6 +31,7 @@ from layersearch.space import (
 from layersearch.space.records import PartOfTrial
 from layersearch.strategies.protocol import (
     MAX_FAILURES,
+    Begins,
     Considers,
     Done,
     Eliminates,
@@ -203,7 +204,10 @@ class Race:
         return gain.mean > _SURELY * gain.stderr
 
     def _leads_somewhere(self, chosen: Subset) -> bool:
-        """Whether some unit was worth adding, and some worth leaving out."""
+        """Whether the choice is another subset than the strategy begins with."""
+        strategy = self.strategy
+        if isinstance(strategy, Begins):
+            return chosen not in strategy.starts
         switched = sum(unit in chosen for unit in self.space.free)
         return 0 < switched < len(self.space.free)
 

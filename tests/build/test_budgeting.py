@@ -39,13 +39,32 @@ def prepared(tmp_path: Path, **sections: Any) -> Prepared:
 def test_a_budget_buys_the_longest_looks_and_as_many_finalists_as_it_can(
     tmp_path: Path, epochs: int, look: int, finalists: int
 ) -> None:
-    search = prepared(tmp_path, execution={"budget": f"{epochs}epochs"})
+    by_rounds = {"name": "greedy", "leap": False}
+    search = prepared(tmp_path, strategy=by_rounds, execution={"budget": f"{epochs}epochs"})
     choice = choose(search, NOTHING_GIVEN, None)
     assert choice.options == {"protocol": "fast", "look_epochs": look, "finalists": finalists}
     assert "\n" not in choice.why
     race = race_of(apply(search, choice, NOTHING_GIVEN).proposing.sampler.strategy)
     assert race is not None
     assert (race.epochs, race.most_finalists) == (look, finalists)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "look"),
+    [
+        (150, 2),  # 8 subsets, 2 folds, looks of 2 of 10 epochs, and the leap by the whole schedule
+        (8 * 2 * 2 + 20, 2),
+        (8 * 2 * 2 + 19, 1),
+        (30, 1),
+    ],
+)
+def test_before_a_leap_looks_are_as_usual_or_as_short_as_they_must_be(
+    tmp_path: Path, epochs: int, look: int
+) -> None:
+    recipe = {"epochs": 10, "batch_size": 20}
+    search = prepared(tmp_path, recipe=recipe, execution={"budget": f"{epochs}epochs"})
+    choice = choose(search, NOTHING_GIVEN, None)
+    assert choice.options == {"protocol": "fast", "look_epochs": look, "finalists": 1}
 
 
 def test_a_budget_that_takes_whole_schedules_buys_them(tmp_path: Path) -> None:
