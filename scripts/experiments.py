@@ -32,7 +32,11 @@ class Experiment:
     overrides: tuple[str, ...]
 
 
-GREEDY = ("strategy.name=greedy", "strategy.enqueue=[linear_probe, full_finetune]")
+GREEDY = (
+    "strategy.name=greedy",
+    "strategy.protocol=whole",
+    "strategy.enqueue=[linear_probe, full_finetune]",
+)
 TPE = ("strategy.name=tpe", "strategy.trials=40", "strategy.enqueue=[linear_probe]")
 PAIRS = ("strategy.name=exhaustive", "space.max_units=2")
 PROFILE = ("strategy.name=profile", "strategy.parts=[linear_probe, single, runs_2, runs_3]")

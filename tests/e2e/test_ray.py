@@ -46,7 +46,8 @@ def both(config: Path, *overrides: str, **execution: Any) -> list[layersearch.Re
         results.append(
             layersearch.search(
                 config,
-                overrides=overrides,
+                # Which trials are stopped early depends on what has ended by then.
+                overrides=("strategy.eliminate=null", *overrides),
                 observers=[],
                 study={"name": name},
                 execution={"threads": 1, **runner, **execution},

@@ -5,6 +5,7 @@ from typing import Any
 
 from layersearch.execution import Observer
 from layersearch.space import History, SearchSpace, Subset, TrialRecord, Unit
+from layersearch.space.records import PartOfTrial
 from layersearch.space.trial import Proposal, Report
 from layersearch.strategies.optuna_adapter import StrategySampler
 from layersearch.strategies.protocol import Done, Ledger, Progress, Wait
@@ -38,6 +39,18 @@ class Every:
     def explain(self, history: History) -> Progress:
         done = sum(Ledger(history).settled(subset) for subset in self.subsets)
         return Progress(phase="every", candidates=len(self.subsets), candidates_done=done)
+
+
+class Eliminating(Every):
+    """Has whatever got less than half of its first fold right stopped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[PartOfTrial] = []
+
+    def why_beaten(self, part: PartOfTrial, history: History) -> str:
+        self.parts.append(part)
+        return "beaten by {b}: 30 points behind" if part.correct.mean() < 0.5 else ""
 
 
 def sampler_of(strategy: Any) -> StrategySampler:

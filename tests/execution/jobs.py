@@ -8,9 +8,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from layersearch.errors import SnapshotError, TrialOutOfMemory, TrialStopped
 from layersearch.space import Subset
-from layersearch.space.trial import Job, Proposal, Report, Reporter, TrialResult, WorkerPlace
+from layersearch.space.trial import (
+    Job,
+    Proposal,
+    Report,
+    Reporter,
+    SoFar,
+    TrialResult,
+    WorkerPlace,
+    pack_correct,
+)
 
 UNITS = ("a", "b", "c", "d")
 WEIGHTS = {"a": 0.1, "b": 0.25, "c": -0.05, "d": 0.15}
@@ -178,3 +189,20 @@ def epochs_trained(log: Path) -> list[str]:
     """'subset epoch' of every epoch that was trained, in order."""
     lines = log.read_text().splitlines() if log.exists() else []
     return [line.split(" ", 1)[1].rsplit(" ", 1)[0] for line in lines]
+
+
+def in_two_folds(place: WorkerPlace) -> Job:
+    """Jobs whose first fold has the even samples."""
+
+    def job(proposal: Proposal, report: Reporter) -> TrialResult:
+        share = truth(proposal.subset)
+        known = np.arange(1000) % 2 == 0
+        correct = known & (np.arange(1000) < 1000 * share)
+        so_far = SoFar(correct=pack_correct(correct), known=pack_correct(known), count=1000)
+        report(Report(fold=0, epoch=0, score=share, step=0, so_far=so_far))
+        for step in range(1, 50):  # a stop is heard at a later report
+            time.sleep(0.01)
+            report(Report(fold=1, epoch=step, score=share, step=step))
+        return TrialResult(values=(share,), fold_scores=(share, share))
+
+    return job

@@ -1,20 +1,17 @@
 """What a search records, with one worker and with several."""
 
-import time
 from collections import Counter
 
-import numpy as np
 import optuna
 import pytest
 
 from layersearch.errors import SearchError
 from layersearch.execution import Budgets, Ending
-from layersearch.space import History, Subset, TrialState
-from layersearch.space.records import PartOfTrial
-from layersearch.space.trial import Report, SoFar, TrialResult, pack_correct
+from layersearch.space import Subset, TrialState
+from layersearch.space.trial import Report, TrialResult
 from layersearch.study import history, read_study
-from tests.execution.doubles import Every, Watcher
-from tests.execution.jobs import ALL, BEST, UNITS, trained, truth
+from tests.execution.doubles import Eliminating, Every, Watcher
+from tests.execution.jobs import ALL, BEST, UNITS, in_two_folds, trained, truth
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -246,18 +243,6 @@ def test_history_of_a_search_is_that_of_its_study(search, tmp_path):
     assert [record.subset for record in history(study)] == [r.subset for r in run.history]
 
 
-class Eliminating(Every):
-    """Has whatever got less than half of its first fold right stopped."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.parts: list[PartOfTrial] = []
-
-    def why_beaten(self, part: PartOfTrial, history: History) -> str:
-        self.parts.append(part)
-        return "beaten by {b}: 30 points behind" if part.correct.mean() < 0.5 else ""
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_a_strategy_calls_beaten_is_pruned_with_its_reason_and_curve(
     search, tmp_path, workers
@@ -273,20 +258,3 @@ def test_what_a_strategy_calls_beaten_is_pruned_with_its_reason_and_curve(
     curve = study.get_trials()[record.number].intermediate_values
     assert curve[0] == pytest.approx(truth(Subset(["a"])))
     assert {tuple(part.places) for part in strategy.parts} == {tuple(range(0, 1000, 2))}
-
-
-def in_two_folds(place):
-    """Jobs whose first fold has the even samples."""
-
-    def job(proposal, report):
-        share = truth(proposal.subset)
-        known = np.arange(1000) % 2 == 0
-        correct = known & (np.arange(1000) < 1000 * share)
-        so_far = SoFar(correct=pack_correct(correct), known=pack_correct(known), count=1000)
-        report(Report(fold=0, epoch=0, score=share, step=0, so_far=so_far))
-        for step in range(1, 50):  # a stop is heard at a later report
-            time.sleep(0.01)
-            report(Report(fold=1, epoch=step, score=share, step=step))
-        return TrialResult(values=(share,), fold_scores=(share, share))
-
-    return job

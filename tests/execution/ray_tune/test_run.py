@@ -17,8 +17,8 @@ from layersearch.space.trial import TrialResult
 from layersearch.strategies import Greedy, every_subset
 from layersearch.strategies.optuna_adapter import StrategySampler, SubsetSampler
 from layersearch.study import history
-from tests.execution.doubles import SPACE, Every, Watcher
-from tests.execution.jobs import ALL, BEST, trained, truth
+from tests.execution.doubles import SPACE, Eliminating, Every, Watcher
+from tests.execution.jobs import ALL, BEST, in_two_folds, trained, truth
 from tests.execution.ray_tune.stateful import Stateful, epochs_trained
 
 A = Subset(["a"])
@@ -43,6 +43,14 @@ def test_every_subset_is_trained_once_and_its_curve_is_in_the_study(search, open
     assert run.history.scores[BEST].attributes["epochs"] == 3
     # As many workers as there is room for, used for one trial after the other.
     assert 1 <= len({line.split()[0] for line in log.read_text().splitlines()}) <= 2
+
+
+@pytest.mark.slow
+def test_what_a_strategy_calls_beaten_is_pruned(search):
+    run = search(strategy=Eliminating(), factory=in_two_folds)
+    pruned = {r.subset: r for r in run.history if r.state is TrialState.PRUNED}
+    assert set(pruned) == {subset for subset in ALL if truth(subset) < 0.5}
+    assert {r.attributes["reason"] for r in pruned.values()} == {"beaten by {b}: 30 points behind"}
 
 
 @pytest.mark.slow
