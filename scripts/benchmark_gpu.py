@@ -91,7 +91,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="0: until greedy stops")
     parser.add_argument("--granularity", choices=("stage", "block", "layer"))
     parser.add_argument("--precision", default="auto", choices=("auto", *DTYPES))
-    parser.add_argument("--protocols", type=listed(str), default=PROTOCOLS)
+    parser.add_argument("--protocols", type=listed(str), default=tuple(PROTOCOLS))
     parser.add_argument("--workers", type=listed(int), help="on the GPU, such as 1,2,4")
     parser.add_argument("--threads", type=int, help="of a worker's processor")
     parser.add_argument("--cache-device", help="of the GPU's memory for features, such as 40GiB")

@@ -5,7 +5,8 @@
 
 ResNet-20, ResNet-32 and ResNet-56 in CIFAR's form (10, 16 and 28 units) on JPEG images, real
 trainings in a small setting; with a GPU also ResNet-50 and ViT-B/16 on random images of 224 pixels.
-Each is searched by the protocols `paper`, `whole` and `fast`. All searches play the same number of
+Each is searched by the protocols `paper`, `whole`, `looks` (rounds of looks) and `leap` (one round
+of looks, then all units at once that are worth it: the default). The others play the same number of
 rounds, whatever the scores (`--rounds 0`: until greedy stops): how many rounds gain depends on the
 task and on luck, what a round costs on the network.
 
@@ -40,7 +41,7 @@ SMALL = {  # network -> file of weights
 }
 LARGE = ("resnet50", "vit_b_16")
 PIXELS = 224
-COLOURS = {"paper": "#d55e00", "whole": "#0072b2", "fast": "#009e73"}
+COLOURS = {"paper": "#d55e00", "whole": "#0072b2", "looks": "#009e73", "leap": "#cc79a7"}
 MARKERS = {"cpu": "o", "cuda": "s"}
 
 
@@ -87,7 +88,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="images, weights")
     parser.add_argument("--networks", type=lambda text: text.split(","), default=everything())
-    parser.add_argument("--protocols", type=lambda text: text.split(","), default=PROTOCOLS)
+    parser.add_argument("--protocols", type=lambda text: text.split(","), default=tuple(PROTOCOLS))
     parser.add_argument("--images", type=int, default=100, help="to train on, as many to validate")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=2, help="0: until greedy stops")

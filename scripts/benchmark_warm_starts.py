@@ -4,11 +4,11 @@
     python scripts/benchmark_warm_starts.py search_spaces/resnet20_mnist.yaml \
         scripts/tables/resnet20_mnist-seed0.npz --seed 0
 
-A round of greedy tries to add each unit to a base. A *cold* look trains a candidate for an epoch from
-the pretrained weights. A *warm* one begins with the base as its whole schedule left it, head included,
-and trains base and added unit for an epoch. Both are scored on the same validation images, and held
-against the test accuracy of the candidates by the whole schedule, which a table has
-(scripts/judge_table.py). The bases are the best single units by validation in the table.
+A round of greedy tries to add each unit to a base. A *cold* look trains a candidate for an epoch
+from the pretrained weights. A *warm* one begins with the base as its whole schedule left it, head
+included, and trains base and added unit for an epoch. Both are scored on the same validation
+images, and held against the test accuracy of the candidates by the whole schedule, which a table
+has (scripts/judge_table.py). The bases are the best single units by validation in the table.
 """
 
 import argparse

@@ -30,7 +30,13 @@ from layersearch.objectives import step_multiply_adds, training_flops
 from layersearch.space import Subset, TrialRecord
 from layersearch.subtuning import Recipe, first_tuned
 
-PROTOCOLS = ("paper", "whole", "fast")
+# The paper's rounds; rounds of whole schedules; rounds of looks; one round of looks and the leap.
+PROTOCOLS: Mapping[str, Mapping[str, Any]] = {
+    "paper": {"protocol": "paper"},
+    "whole": {"protocol": "whole", "eliminate": None},  # networks differ by units, not by luck
+    "looks": {"protocol": "fast", "leap": False},
+    "leap": {"protocol": "fast"},
+}
 _RATE_S = 1.0  # that multiplying is timed for
 
 
@@ -73,9 +79,9 @@ class Measured:
 
 
 def search(setting: Setting, protocol: str) -> Measured:
-    """Runs greedy by a protocol: 'paper', 'whole' or 'fast'."""
-    strategy: dict[str, Any] = {"name": "greedy", "protocol": protocol}
-    if setting.rounds is not None:  # a loss of all accuracy is no reason to stop
+    """Runs greedy by one of the PROTOCOLS."""
+    strategy: dict[str, Any] = {"name": "greedy", **PROTOCOLS[protocol]}
+    if setting.rounds is not None and protocol != "leap":  # no loss is a reason to stop
         strategy |= {"max_rounds": setting.rounds, "min_gain": -1.0}
         strategy |= {} if protocol == "paper" else {"stop": "paper"}
     clock = _Clock()

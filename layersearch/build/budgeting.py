@@ -17,7 +17,7 @@ from layersearch.build.measuring import Rates, measure
 from layersearch.build.planning import Case, Estimate
 from layersearch.build.playing import race_of
 from layersearch.build.preparing import Prepared
-from layersearch.build.proposing import build_proposing, usual_look
+from layersearch.build.proposing import build_proposing, steps_of, usual_look
 from layersearch.build.running import driver_devices
 from layersearch.config import GreedyConfig
 from layersearch.errors import ConfigError, Problem
@@ -82,8 +82,9 @@ def choose(prepared: Prepared, given: Given, rates: Rates | None) -> Choice:
             f"({_amounts(longest)} if {ROUNDS} rounds gain); strategy.protocol has the last word"
         )
         return replace(whole, why=why)
+    materials = prepared.parts.materials
     leaps = isinstance(section := prepared.config.strategy, GreedyConfig) and bool(section.leap)
-    races = list(_races(prepared.parts.materials.recipe.epochs, leaps=leaps))
+    races = list(_races(materials.recipe.epochs, leaps=leaps, steps=steps_of(materials)))
     for place, (look, finalists) in enumerate(races):
         options = {"protocol": "fast", "look_epochs": look, "finalists": finalists}
         case = _case(apply(prepared, Choice(options=options), given), rates)
@@ -109,7 +110,8 @@ def apply(prepared: Prepared, choice: Choice, given: Given) -> Prepared:
         return prepared
     section = prepared.config.strategy.model_copy(update=dict(choice.options))
     config = prepared.config.model_copy(update={"strategy": section})
-    proposing = build_proposing(config, given, prepared.parts.space)
+    parts = prepared.parts
+    proposing = build_proposing(config, given, parts.space, steps=steps_of(parts.materials))
     return replace(prepared, proposing=proposing)
 
 
@@ -253,14 +255,15 @@ def _reserve(prepared: Prepared, opened: OpenStudy) -> None:
     ).why_no_look
 
 
-def _races(epochs: int, *, leaps: bool) -> Iterator[tuple[int, int]]:
+def _races(epochs: int, *, leaps: bool, steps: int) -> Iterator[tuple[int, int]]:
     """Epochs of a look and finalists, the best first, the cheapest last.
 
     Before a leap longer looks than usual, and more finalists, were no better on tables of trained
     subsets (`docs/benchmarks.md`).
     """
     if leaps:
-        yield from ((look, 1) for look in range(usual_look(epochs), 0, -1))
+        longest = min(usual_look(epochs, steps), epochs - 1)
+        yield from ((look, 1) for look in range(longest, 0, -1))
         return
     yield from ((look, _FINALISTS) for look in range(max(1, epochs // 2), 0, -1))
     yield from ((1, finalists) for finalists in range(_FINALISTS - 1, 0, -1))

@@ -1,5 +1,6 @@
 """What proposes the subsets of a search: a strategy or a sampler, with its options and pruner."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,9 +26,13 @@ from layersearch.strategies.optuna_adapter import (
     make_search_sampler,
 )
 from layersearch.study import history
+from layersearch.subtuning import Materials
 
 _COMMON = {"name", "trials", "enqueue", "pruner", "options"}
 LOOK_SHARE = 5  # recipes' epochs for one of a look
+# Of the optimizer, that a look has at least. With 20 looks ranked units as whole schedules do; with
+# 13, on 200 digits, nearly all units looked worse than the head alone (docs/benchmarks.md).
+LOOK_STEPS = 20
 RACING = ("look_epochs", "finalists", "lazy", "leap")
 
 
@@ -81,8 +86,16 @@ class Proposing:
         return found
 
 
-def build_proposing(config: SearchConfig, given: Given, space: SearchSpace) -> Proposing:
+def build_proposing(
+    config: SearchConfig, given: Given, space: SearchSpace, *, steps: int = LOOK_STEPS
+) -> Proposing:
     """The sampler and the pruner that the description, or the user's objects, stand for.
+
+    Args:
+        config: the description.
+        given: objects of the user's.
+        space: of the subsets.
+        steps: of the optimizer in an epoch; see `steps_of`.
 
     Raises:
         ConfigError: an unknown name, option or subset to try first.
@@ -100,9 +113,9 @@ def build_proposing(config: SearchConfig, given: Given, space: SearchSpace) -> P
     else:
         options = section.model_dump(exclude=_COMMON, exclude_none=True)
         if isinstance(section, GreedyConfig):
-            options = _protocol(section, options, epochs=config.recipe.epochs)
+            options = _protocol(section, options, epochs=config.recipe.epochs, steps=steps)
         elif isinstance(section, NestedConfig):
-            options = _ranked_by(section, options, epochs=config.recipe.epochs)
+            options = _ranked_by(section, options, epochs=config.recipe.epochs, steps=steps)
     if given.strategy is None and isinstance(section, CustomConfig):
         name, options = _own(section, space)
     sampler = make_search_sampler(
@@ -130,18 +143,20 @@ def build_proposing(config: SearchConfig, given: Given, space: SearchSpace) -> P
 
 
 def _protocol(
-    section: GreedyConfig, options: Mapping[str, Any], *, epochs: object
+    section: GreedyConfig, options: Mapping[str, Any], *, epochs: object, steps: int
 ) -> dict[str, Any]:
     """Greedy's options as its protocol has them: 'fast' looks and skips, 'whole' stops the beaten.
 
-    Recipes of one epoch, or whose epochs are searched, have no shorter look.
+    Recipes of one epoch, or of few steps, or whose epochs are searched, have no shorter look.
     """
     found = {name: value for name, value in options.items() if name != "protocol"}
     if section.protocol == "fast" and isinstance(epochs, int) and epochs > 1:
-        look = _look(section.look_epochs, epochs)
+        look = _look(section.look_epochs, epochs, steps)
         if look < epochs:
             found.pop("eliminate", None)  # a look that is cut short tells lazy rounds nothing
             return {"z": 0.0, **found, "look_epochs": look}
+        if section.look_epochs is None:
+            return {name: value for name, value in found.items() if name not in RACING}
         raise ConfigError(
             [
                 Problem(
@@ -156,22 +171,33 @@ def _protocol(
 
 
 def _ranked_by(
-    section: NestedConfig, options: Mapping[str, Any], *, epochs: object
+    section: NestedConfig, options: Mapping[str, Any], *, epochs: object, steps: int
 ) -> dict[str, Any]:
     """The options of 'nested', which ranks by looks where the recipe is longer than one."""
     found = {name: value for name, value in options.items() if name != "look_epochs"}
-    if isinstance(epochs, int) and (look := _look(section.look_epochs, epochs)) < epochs:
+    if isinstance(epochs, int) and (look := _look(section.look_epochs, epochs, steps)) < epochs:
         return {**found, "look_epochs": look}
     return found
 
 
-def _look(given: int | None, epochs: int) -> int:
-    return usual_look(epochs) if given is None else given
+def _look(given: int | None, epochs: int, steps: int) -> int:
+    return usual_look(epochs, steps) if given is None else given
 
 
-def usual_look(epochs: int) -> int:
-    """Epochs of a look, of a recipe of so many."""
-    return max(1, round(epochs / LOOK_SHARE))
+def usual_look(epochs: int, steps: int) -> int:
+    """Epochs of a look.
+
+    Args:
+        epochs: of the recipe.
+        steps: of the optimizer in an epoch.
+    """
+    return max(1, round(epochs / LOOK_SHARE), math.ceil(LOOK_STEPS / steps))
+
+
+def steps_of(materials: Materials) -> int:
+    """Steps of the optimizer in an epoch of the smallest fold."""
+    batch_size = materials.recipe.batch_size
+    return min(math.ceil(len(fold.train) / batch_size) for fold in materials.data.folds)
 
 
 def _check_end(config: SearchConfig, sampler: StrategySampler | SubsetSampler) -> None:

@@ -77,7 +77,8 @@ class GreedyConfig(StrategyConfig):
     # complete schedule of fewer epochs; the whole schedule is for the finalists. 'paper':
     # algorithm 1 to the letter.
     protocol: Literal["fast", "whole", "paper"] = "fast"
-    look_epochs: Annotated[int, Field(ge=1)] | None = None  # null: a fifth of recipe.epochs
+    # Null: a fifth of recipe.epochs, but at least 20 steps of the optimizer.
+    look_epochs: Annotated[int, Field(ge=1)] | None = None
     # Of 'fast': one round of looks at single units, then all units are added at once that are worth
     # it by what they gain alone. False: one unit a round. Null: true, but false where direction,
     # stop, min_gain, z, max_rounds, start_score or lazy say how rounds go on.
@@ -140,8 +141,8 @@ class NestedConfig(StrategyConfig):
     """Ranks the units by what each gains alone, then trains a few nested subsets of the first."""
 
     name: Literal["nested"] = "nested"
-    # The single units are ranked by looks, complete schedules of so many epochs; null: a fifth of
-    # recipe.epochs. Of recipe.epochs or more: they are trained whole, and may be the answer.
+    # The single units are ranked by looks, complete schedules of so many epochs; null: as greedy's.
+    # Of recipe.epochs or more: they are trained whole, and may be the answer.
     look_epochs: Annotated[int, Field(ge=1)] | None = None
     # Neighbours with fewer and with more units that the best subset must beat, by the whole
     # schedule; 0: only the subset that the ranking points to is trained.

@@ -88,3 +88,21 @@ def test_what_was_made_of_a_description_makes_the_same_search_again() -> None:
     config = described(strategy={"name": "greedy"}, recipe={"epochs": 10})
     again = config_from(config.model_dump(mode="json"))
     assert again.strategy == config.strategy
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps", "look"),
+    [(10, 100, 2), (10, 5, 4), (10, 7, 3), (10, 2, None), (2, 100, 1), (1, 100, None)],
+)
+@pytest.mark.parametrize("name", ["greedy", "nested"])
+def test_a_look_has_enough_steps_to_settle_or_there_is_none(
+    name: str, epochs: int, steps: int, look: int | None
+) -> None:
+    config = described(strategy={"name": name}, recipe={"epochs": epochs})
+    strategy: Any = build_proposing(config, NOTHING_GIVEN, SPACE, steps=steps).sampler
+    strategy = strategy.strategy
+    if look is None:
+        assert not isinstance(strategy, Race)
+        assert getattr(strategy, "look_epochs", None) is None
+    else:
+        assert (strategy.epochs if name == "greedy" else strategy.look_epochs) == look

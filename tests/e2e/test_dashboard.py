@@ -24,7 +24,7 @@ from tests.report.page.made import greedy_trials, study, trial
 pytest.importorskip("optuna_dashboard", reason="needs optuna-dashboard")
 SIZES = pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 LONG = {"epochs": 3}
-PRUNER = {"name": "median", "options": {"n_startup_trials": 1, "n_warmup_steps": 0}}
+PRUNER = {"name": "median", "options": {"n_startup_trials": 2, "n_warmup_steps": 0}}
 SEARCHES: dict[str, dict[str, Any]] = {
     "greedy": {"strategy": {"name": "greedy", "enqueue": ["linear_probe", "full_finetune"]}},
     "tpe": {"strategy": "tpe", "trials": 8, "pruner": PRUNER},

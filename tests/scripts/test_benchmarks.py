@@ -94,11 +94,11 @@ class TestGrowth:
                 ),
             )
             for network, units in (("cifar_resnet20", 10), ("cifar_resnet56", 28))
-            for protocol in ("paper", "fast")
+            for protocol in ("paper", "leap")
         ]
         assert growth.growth_in_words(rows) == [
             "paper on cpu: epochs grow as units^1.00, seconds as units^2.00",
-            "fast on cpu: epochs grow as units^1.00, seconds as units^2.00",
+            "leap on cpu: epochs grow as units^1.00, seconds as units^2.00",
         ]
         figure = growth.draw(rows, ["resnet50"], growth.parse([]))
         figure.savefig(tmp_path / "growth.svg")
@@ -114,7 +114,7 @@ class TestGPU:
     def test_unknown_protocols_are_refused(self, script, capsys):
         with pytest.raises(SystemExit):
             script("benchmark_gpu").parse(["--protocols", "paper,quick"])
-        assert "quick; there are paper, whole, fast" in capsys.readouterr().err
+        assert "quick; there are paper, whole, looks, leap" in capsys.readouterr().err
 
     @pytest.mark.slow
     def test_a_toy_runs_end_to_end_on_the_cpu(self, script, capsys, tmp_path):
@@ -125,7 +125,7 @@ class TestGPU:
         assert printed.count("\n| ") >= 4
         assert "A toy" in printed
         measured = json.loads(path.read_text())
-        assert [run["protocol"] for run in measured["runs"]] == ["paper", "whole", "fast"]
+        assert [run["protocol"] for run in measured["runs"]] == ["paper", "whole", "looks", "leap"]
         for run in measured["runs"]:
             assert 0 < run["floor_flops"] <= run["flops"]
             assert run["seconds"] > 0
