@@ -11,7 +11,7 @@ from layersearch.space import Subset
 from tests.e2e.small import Heard, search
 
 LAST = {"seeds": 1, "baselines": ["linear_probe", "runner_up"]}
-FAST = {"protocol": "fast", "finalists": 2}
+FAST = {"protocol": "fast", "look_epochs": 1, "finalists": 2}
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,13 @@ SIZES = pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone
 LONG = {"epochs": 3}
 PRUNER = {"name": "median", "options": {"n_startup_trials": 2, "n_warmup_steps": 0}}
 SEARCHES: dict[str, dict[str, Any]] = {
-    "greedy": {"strategy": {"name": "greedy", "enqueue": ["linear_probe", "full_finetune"]}},
+    "greedy": {
+        "strategy": {
+            "name": "greedy",
+            "look_epochs": 1,
+            "enqueue": ["linear_probe", "full_finetune"],
+        }
+    },
     "tpe": {"strategy": "tpe", "trials": 8, "pruner": PRUNER},
 }
 RAY: dict[str, Any] = {

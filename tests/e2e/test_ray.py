@@ -101,7 +101,8 @@ def test_a_race_by_ray_is_that_of_local_workers() -> None:
             if trial.state.name == "PRUNED" and trial.value is not None
         }
 
-    race: dict[str, Any] = {"strategy": "greedy", "recipe": {"epochs": 4}}
+    greedy = {"name": "greedy", "look_epochs": 1}
+    race: dict[str, Any] = {"strategy": greedy, "recipe": {"epochs": 4}}
     local = small.search("local", **race, execution={"workers": 2})
     by_ray = small.search("ray", **race, execution=RAY)
     assert by_ray.values["subset"] == local.values["subset"]
