@@ -69,7 +69,7 @@ class Heard:
 
 def search(name: str, **arguments: Any) -> layersearch.Result:
     """A search in the current folder; arguments as those of `layersearch.search`."""
-    recipe = {"epochs": 1, "batch_size": 15, **arguments.pop("recipe", {})}
+    recipe = {"epochs": 1, "batch_size": 15, "validate_every": 1, **arguments.pop("recipe", {})}
     options = {"train_samples": 30, "folds": 2, **arguments.pop("data_options", {})}
     execution = {"threads": 1, **arguments.pop("execution", {})}
     defaults = {
