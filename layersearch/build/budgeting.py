@@ -17,7 +17,7 @@ from layersearch.build.measuring import Rates, measure
 from layersearch.build.planning import Case, Estimate
 from layersearch.build.playing import race_of
 from layersearch.build.preparing import Prepared
-from layersearch.build.proposing import build_proposing, steps_of, usual_look
+from layersearch.build.proposing import build_proposing, least_look_of, usual_look
 from layersearch.build.running import driver_devices
 from layersearch.config import GreedyConfig
 from layersearch.errors import ConfigError, Problem
@@ -84,7 +84,7 @@ def choose(prepared: Prepared, given: Given, rates: Rates | None) -> Choice:
         return replace(whole, why=why)
     materials = prepared.parts.materials
     leaps = isinstance(section := prepared.config.strategy, GreedyConfig) and bool(section.leap)
-    races = list(_races(materials.recipe.epochs, leaps=leaps, steps=steps_of(materials)))
+    races = list(_races(materials.recipe.epochs, leaps=leaps, least=least_look_of(materials)))
     for place, (look, finalists) in enumerate(races):
         options = {"protocol": "fast", "look_epochs": look, "finalists": finalists}
         case = _case(apply(prepared, Choice(options=options), given), rates)
@@ -110,8 +110,8 @@ def apply(prepared: Prepared, choice: Choice, given: Given) -> Prepared:
         return prepared
     section = prepared.config.strategy.model_copy(update=dict(choice.options))
     config = prepared.config.model_copy(update={"strategy": section})
-    parts = prepared.parts
-    proposing = build_proposing(config, given, parts.space, steps=steps_of(parts.materials))
+    parts, least = prepared.parts, least_look_of(prepared.parts.materials)
+    proposing = build_proposing(config, given, parts.space, least_look=least)
     return replace(prepared, proposing=proposing)
 
 
@@ -255,14 +255,14 @@ def _reserve(prepared: Prepared, opened: OpenStudy) -> None:
     ).why_no_look
 
 
-def _races(epochs: int, *, leaps: bool, steps: int) -> Iterator[tuple[int, int]]:
+def _races(epochs: int, *, leaps: bool, least: int) -> Iterator[tuple[int, int]]:
     """Epochs of a look and finalists, the best first, the cheapest last.
 
     Before a leap longer looks than usual, and more finalists, were no better on tables of trained
     subsets (`docs/benchmarks.md`).
     """
     if leaps:
-        longest = min(usual_look(epochs, steps), epochs - 1)
+        longest = min(usual_look(epochs, least), epochs - 1)
         yield from ((look, 1) for look in range(longest, 0, -1))
         return
     yield from ((look, _FINALISTS) for look in range(max(1, epochs // 2), 0, -1))

@@ -9,7 +9,7 @@ import torch
 from layersearch.build.components import Components, build_components
 from layersearch.build.given import Given
 from layersearch.build.latency import keep_table
-from layersearch.build.proposing import Proposing, build_proposing, steps_of
+from layersearch.build.proposing import Proposing, build_proposing, least_look_of
 from layersearch.build.running import driver_devices
 from layersearch.config import SearchConfig
 from layersearch.execution import Observer
@@ -81,5 +81,6 @@ def prepare(
     for device in dict.fromkeys(devices):
         resolve_precision(config.recipe.precision, torch.device(device))
     parts = build_components(config, given, tell=tell)
-    proposing = build_proposing(config, given, parts.space, steps=steps_of(parts.materials))
+    least = least_look_of(parts.materials)
+    proposing = build_proposing(config, given, parts.space, least_look=least)
     return Prepared(config=config, devices=devices, parts=parts, proposing=proposing)

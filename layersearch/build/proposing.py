@@ -30,9 +30,10 @@ from layersearch.subtuning import Materials
 
 _COMMON = {"name", "trials", "enqueue", "pruner", "options"}
 LOOK_SHARE = 5  # recipes' epochs for one of a look
-# Of the optimizer, that a look has at least. With 20 looks ranked units as whole schedules do; with
-# 13, on 200 digits, nearly all units looked worse than the head alone (docs/benchmarks.md).
-LOOK_STEPS = 20
+# What a look has at least: steps of the optimizer, and samples that they see. Looks of 20 steps and
+# 1,000 samples ranked units as whole schedules do, and so did 28 steps and 640 samples; with 14
+# steps and 320 samples nearly all units looked worse than the head alone (docs/benchmarks.md).
+LOOK_STEPS, LOOK_SAMPLES = 20, 600
 RACING = ("look_epochs", "finalists", "lazy", "leap")
 
 
@@ -87,7 +88,7 @@ class Proposing:
 
 
 def build_proposing(
-    config: SearchConfig, given: Given, space: SearchSpace, *, steps: int = LOOK_STEPS
+    config: SearchConfig, given: Given, space: SearchSpace, *, least_look: int = 1
 ) -> Proposing:
     """The sampler and the pruner that the description, or the user's objects, stand for.
 
@@ -95,7 +96,7 @@ def build_proposing(
         config: the description.
         given: objects of the user's.
         space: of the subsets.
-        steps: of the optimizer in an epoch; see `steps_of`.
+        least_look: epochs of a look, at least; see `least_look_of`.
 
     Raises:
         ConfigError: an unknown name, option or subset to try first.
@@ -113,9 +114,9 @@ def build_proposing(
     else:
         options = section.model_dump(exclude=_COMMON, exclude_none=True)
         if isinstance(section, GreedyConfig):
-            options = _protocol(section, options, epochs=config.recipe.epochs, steps=steps)
+            options = _protocol(section, options, epochs=config.recipe.epochs, least=least_look)
         elif isinstance(section, NestedConfig):
-            options = _ranked_by(section, options, epochs=config.recipe.epochs, steps=steps)
+            options = _ranked_by(section, options, epochs=config.recipe.epochs, least=least_look)
     if given.strategy is None and isinstance(section, CustomConfig):
         name, options = _own(section, space)
     sampler = make_search_sampler(
@@ -143,7 +144,7 @@ def build_proposing(
 
 
 def _protocol(
-    section: GreedyConfig, options: Mapping[str, Any], *, epochs: object, steps: int
+    section: GreedyConfig, options: Mapping[str, Any], *, epochs: object, least: int
 ) -> dict[str, Any]:
     """Greedy's options as its protocol has them: 'fast' looks and skips, 'whole' stops the beaten.
 
@@ -151,7 +152,7 @@ def _protocol(
     """
     found = {name: value for name, value in options.items() if name != "protocol"}
     if section.protocol == "fast" and isinstance(epochs, int) and epochs > 1:
-        look = _look(section.look_epochs, epochs, steps)
+        look = _look(section.look_epochs, epochs, least)
         if look < epochs:
             found.pop("eliminate", None)  # a look that is cut short tells lazy rounds nothing
             return {"z": 0.0, **found, "look_epochs": look}
@@ -171,33 +172,29 @@ def _protocol(
 
 
 def _ranked_by(
-    section: NestedConfig, options: Mapping[str, Any], *, epochs: object, steps: int
+    section: NestedConfig, options: Mapping[str, Any], *, epochs: object, least: int
 ) -> dict[str, Any]:
     """The options of 'nested', which ranks by looks where the recipe is longer than one."""
     found = {name: value for name, value in options.items() if name != "look_epochs"}
-    if isinstance(epochs, int) and (look := _look(section.look_epochs, epochs, steps)) < epochs:
+    if isinstance(epochs, int) and (look := _look(section.look_epochs, epochs, least)) < epochs:
         return {**found, "look_epochs": look}
     return found
 
 
-def _look(given: int | None, epochs: int, steps: int) -> int:
-    return usual_look(epochs, steps) if given is None else given
+def _look(given: int | None, epochs: int, least: int) -> int:
+    return usual_look(epochs, least) if given is None else given
 
 
-def usual_look(epochs: int, steps: int) -> int:
-    """Epochs of a look.
-
-    Args:
-        epochs: of the recipe.
-        steps: of the optimizer in an epoch.
-    """
-    return max(1, round(epochs / LOOK_SHARE), math.ceil(LOOK_STEPS / steps))
+def usual_look(epochs: int, least: int) -> int:
+    """Epochs of a look: a share of the recipe's, but at least so many."""
+    return max(round(epochs / LOOK_SHARE), least)
 
 
-def steps_of(materials: Materials) -> int:
-    """Steps of the optimizer in an epoch of the smallest fold."""
-    batch_size = materials.recipe.batch_size
-    return min(math.ceil(len(fold.train) / batch_size) for fold in materials.data.folds)
+def least_look_of(materials: Materials) -> int:
+    """Epochs of a look, at least: shorter ones have not settled."""
+    samples = min(len(fold.train) for fold in materials.data.folds)
+    steps = math.ceil(samples / materials.recipe.batch_size)
+    return max(math.ceil(LOOK_STEPS / steps), math.ceil(LOOK_SAMPLES / samples))
 
 
 def _check_end(config: SearchConfig, sampler: StrategySampler | SubsetSampler) -> None:

@@ -77,7 +77,7 @@ class GreedyConfig(StrategyConfig):
     # complete schedule of fewer epochs; the whole schedule is for the finalists. 'paper':
     # algorithm 1 to the letter.
     protocol: Literal["fast", "whole", "paper"] = "fast"
-    # Null: a fifth of recipe.epochs, but at least 20 steps of the optimizer.
+    # Null: a fifth of recipe.epochs, but at least 20 steps and 600 samples.
     look_epochs: Annotated[int, Field(ge=1)] | None = None
     # Of 'fast': one round of looks at single units, then all units are added at once that are worth
     # it by what they gain alone. False: one unit a round. Null: true, but false where direction,

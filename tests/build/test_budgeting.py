@@ -16,8 +16,8 @@ from layersearch.errors import ConfigError
 def prepared(tmp_path: Path, **sections: Any) -> Prepared:
     values: dict[str, Any] = {
         "backbone": {"name": "layersearch/cifar_resnet14"},
-        "data": {"source": "digits", "train_samples": 60, "folds": 2, "test_samples": 100},
-        "recipe": {"epochs": 4, "batch_size": 1},  # enough steps in an epoch for a look
+        "data": {"source": "digits", "train_samples": 1200, "folds": 2, "test_samples": 100},
+        "recipe": {"epochs": 4, "batch_size": 20},  # an epoch is enough for a look
         "strategy": {"name": "greedy"},
         "study": {"directory": str(tmp_path)},
         **sections,
@@ -61,7 +61,7 @@ def test_a_budget_buys_the_longest_looks_and_as_many_finalists_as_it_can(
 def test_before_a_leap_looks_are_as_usual_or_as_short_as_they_must_be(
     tmp_path: Path, epochs: int, look: int
 ) -> None:
-    recipe = {"epochs": 10, "batch_size": 1}
+    recipe = {"epochs": 10, "batch_size": 20}
     search = prepared(tmp_path, recipe=recipe, execution={"budget": f"{epochs}epochs"})
     choice = choose(search, NOTHING_GIVEN, None)
     assert choice.options == {"protocol": "fast", "look_epochs": look, "finalists": 1}

@@ -1,11 +1,12 @@
 """What proposes subsets, made from a description."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from layersearch.build.given import NOTHING_GIVEN
-from layersearch.build.proposing import build_proposing
+from layersearch.build.proposing import build_proposing, least_look_of
 from layersearch.config import SearchConfig, config_from
 from layersearch.errors import ConfigError
 from layersearch.space import SearchSpace
@@ -91,18 +92,36 @@ def test_what_was_made_of_a_description_makes_the_same_search_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("epochs", "steps", "look"),
-    [(10, 100, 2), (10, 5, 4), (10, 7, 3), (10, 2, None), (2, 100, 1), (1, 100, None)],
+    ("epochs", "least", "look"), [(10, 1, 2), (10, 4, 4), (10, 10, None), (1, 1, None)]
 )
 @pytest.mark.parametrize("name", ["greedy", "nested"])
-def test_a_look_has_enough_steps_to_settle_or_there_is_none(
-    name: str, epochs: int, steps: int, look: int | None
+def test_a_look_is_long_enough_to_settle_or_there_is_none(
+    name: str, epochs: int, least: int, look: int | None
 ) -> None:
     config = described(strategy={"name": name}, recipe={"epochs": epochs})
-    strategy: Any = build_proposing(config, NOTHING_GIVEN, SPACE, steps=steps).sampler
+    strategy: Any = build_proposing(config, NOTHING_GIVEN, SPACE, least_look=least).sampler
     strategy = strategy.strategy
     if look is None:
         assert not isinstance(strategy, Race)
         assert getattr(strategy, "look_epochs", None) is None
     else:
         assert (strategy.epochs if name == "greedy" else strategy.look_epochs) == look
+
+
+@pytest.mark.parametrize(
+    ("samples", "batch_size", "epochs"),
+    [
+        (1000, 50, 1),
+        (1000, 100, 2),  # steps
+        (160, 25, 4),  # samples
+        (10_000, 64, 1),
+    ],
+)
+def test_how_long_a_look_must_be_follows_from_steps_and_samples(
+    samples: int, batch_size: int, epochs: int
+) -> None:
+    fold = SimpleNamespace(train=range(samples))
+    materials: Any = SimpleNamespace(
+        recipe=SimpleNamespace(batch_size=batch_size), data=SimpleNamespace(folds=[fold])
+    )
+    assert least_look_of(materials) == epochs
