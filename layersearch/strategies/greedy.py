@@ -28,7 +28,7 @@ named by `moot`, to be stopped.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from math import inf
 from typing import Literal
 
@@ -47,6 +47,7 @@ from layersearch.strategies.protocol import (
     finite_score,
     shown_score,
 )
+from layersearch.strategies.rounds import Past, Round, State
 from layersearch.strategies.speculation import (
     LEAST_CHANCE,
     chances_ahead,
@@ -54,63 +55,16 @@ from layersearch.strategies.speculation import (
     win_chances,
 )
 from layersearch.strategies.stop_rules import (
-    Rule,
     Standing,
+    Stop,
     Verdict,
-    official_rule,
     paired_gain,
-    paired_rule,
-    paper_rule,
+    stop_rule,
 )
 
 Direction = Literal["forward", "backward"]
-Stop = Literal["paper", "official", "paired"]
 
-OFFICIAL_MIN_GAIN = 0.01  # the default of the paper's code
 _BASES = 64  # whose candidates are kept
-
-
-@dataclass(frozen=True, kw_only=True)
-class Round:
-    """One round, and what the search has come to if it ended with it."""
-
-    number: int  # from 1
-    base: Subset | None  # what the candidates build on; None: they begin the search
-    candidates: tuple[Subset, ...]  # without those that are skipped
-    trials: tuple[Subset, ...]  # the candidates; before them the base, if it needs a score
-    settled: int  # how many of the trials
-    winner: Subset | None  # the best candidate that has a score
-    chosen: Subset | None  # the answer
-    begun: "_State" = field(repr=False)
-    stop: str | None = None  # why there is no round after it
-    skipped: tuple[Subset, ...] = ()  # candidates that could hardly win
-    leap: Subset | None = None  # the answer, where several units are added at once
-
-    @property
-    def complete(self) -> bool:
-        """Whether all its trials are settled, so that its verdict stands."""
-        return self.settled == len(self.trials)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _State:
-    """Where the search stands between two rounds."""
-
-    number: int  # of the next round
-    base: Subset | None
-    chosen: Subset | None = None
-    best: float = -inf  # score of `chosen`
-    last: Mapping[str, float] = field(default_factory=dict)  # unit -> its score in the last round
-    bounds: Mapping[str, float] = field(default_factory=dict)  # unit -> what it may gain, if lazy
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Past:
-    """Complete rounds, which need not be played again while what was settled stays so."""
-
-    lineage: object = None
-    # How many trials had ended, the round, the state after it.
-    rounds: list[tuple[int, Round, _State | None]] = field(default_factory=list)
 
 
 class Greedy:
@@ -163,11 +117,11 @@ class Greedy:
         self.max_failures = max_failures
         self._start_score = start_score
         self._scores_start = stop == "paired" or not self.forward
-        self._rule = _rule(stop, min_gain, z)
+        self._rule = stop_rule(stop, min_gain=min_gain, z=z)
         self._start = find_start(space, forward=self.forward)
         if self._start is None:
             check_first_round(space)
-        self._past = _Past()
+        self._past = Past()
         self._memo: dict[Subset | None, tuple[tuple[str, Subset], ...]] = {}
 
     @property
@@ -233,9 +187,9 @@ class Greedy:
         """The rounds so far; the last is the current one if it is incomplete, else the search's."""
         past = self._past
         if past.lineage is not ledger.lineage:
-            past = self._past = _Past(lineage=ledger.lineage)
+            past = self._past = Past(lineage=ledger.lineage)
         rounds = list[Round]()
-        state: _State | None = _State(number=1, base=self._start)
+        state: State | None = State(number=1, base=self._start)
         for since, played, after in past.rounds:
             if since > ledger.known:  # this history is of an earlier moment
                 break
@@ -286,7 +240,7 @@ class Greedy:
 
     # --- One round --------------------------------------------------------------------------------
 
-    def _play(self, state: _State, ledger: Ledger) -> tuple[Round, _State | None]:
+    def _play(self, state: State, ledger: Ledger) -> tuple[Round, State | None]:
         """The round that begins in this state, and the state after it if there is one."""
         options = self._options(state.base)
         subsets = tuple(subset for _, subset in options)
@@ -326,7 +280,7 @@ class Greedy:
         why = "every candidate failed or was pruned" if candidates else "no unit is left to try"
         return replace(played, stop=why), None
 
-    def _skipped(self, state: _State, ledger: Ledger) -> frozenset[Subset]:
+    def _skipped(self, state: State, ledger: Ledger) -> frozenset[Subset]:
         """Candidates that can hardly win, by their last gains; known for sure once the round ends.
 
         Decided in the order in which the round tries them, from the scores of those before: the
@@ -345,7 +299,7 @@ class Greedy:
         return frozenset(found)
 
     def _bounds(
-        self, options: tuple[tuple[str, Subset], ...], state: _State, ledger: Ledger
+        self, options: tuple[tuple[str, Subset], ...], state: State, ledger: Ledger
     ) -> Mapping[str, float]:
         """What each unit may gain in the next round; a skipped one, no more than before."""
         base = None if state.base is None else ledger.scores.get(state.base)
@@ -360,7 +314,7 @@ class Greedy:
                 found[unit] = gain.mean + self.lazy * gain.stderr
         return found
 
-    def _judged(self, played: Round, state: _State, ledger: Ledger) -> tuple[Round, _State | None]:
+    def _judged(self, played: Round, state: State, ledger: Ledger) -> tuple[Round, State | None]:
         winner = played.winner
         assert winner is not None
         chosen, best = state.chosen, self._best_so_far(state, ledger.score(winner))
@@ -383,7 +337,7 @@ class Greedy:
             state, number=state.number + 1, base=winner, chosen=chosen, best=best
         )
 
-    def _leap(self, state: _State, ledger: Ledger) -> Subset:
+    def _leap(self, state: State, ledger: Ledger) -> Subset:
         """The units that are worth it by what they gain alone, all added to the base."""
         assert state.base is not None
         base = ledger.score(state.base)
@@ -391,7 +345,7 @@ class Greedy:
         path = nested_path(self.space, state.base, scores)
         return path[max(1, worth_together([scores[unit] - base for unit, _ in path])) - 1][1]
 
-    def _best_so_far(self, state: _State, score: float) -> float:
+    def _best_so_far(self, state: State, score: float) -> float:
         """What a rule compares with; in the first round of a start without score, the paper's 0."""
         if state.number > 1 or self._scores_start:
             return state.best
@@ -399,13 +353,13 @@ class Greedy:
             return self._start_score
         return 0.0 if score >= 0.0 else -inf
 
-    def _verdict(self, winner: Subset, state: _State, best: float, ledger: Ledger) -> Verdict:
+    def _verdict(self, winner: Subset, state: State, best: float, ledger: Ledger) -> Verdict:
         if state.base is None:
             return Verdict(build_on=True, choose=True)
         base = ledger.scores.get(state.base) if ledger.score(state.base) > -inf else None
         return self._rule(Standing(candidate=ledger.scores[winner], base=base, best=best))
 
-    def _futures(self, state: _State, ledger: Ledger) -> Iterator[tuple[float, _State]]:
+    def _futures(self, state: State, ledger: Ledger) -> Iterator[tuple[float, State]]:
         """Where the round that begins in this state may lead, with the chances."""
         played, after = self._play(state, ledger)
         if self.leap:  # what the round leads to follows from all of its scores
@@ -469,11 +423,3 @@ def _leap_in_words(units: int) -> str:
     if units == 1:
         return "the unit that gains most is worth more than several together"
     return f"the {units} units that gain most alone are tuned together, without further rounds"
-
-
-def _rule(stop: Stop, min_gain: float | None, z: float) -> Rule:
-    if stop == "paper":
-        return paper_rule(0.0 if min_gain is None else min_gain)
-    if stop == "official":
-        return official_rule(OFFICIAL_MIN_GAIN if min_gain is None else min_gain)
-    return paired_rule(0.0 if min_gain is None else min_gain, z)

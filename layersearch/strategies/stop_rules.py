@@ -21,6 +21,7 @@ z = 2.7 for k = 16 (Bonferroni).
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,9 @@ from layersearch.space import TrialRecord
 # Per-sample correctness stands for the score if its mean is the score up to this much: folds of
 # unequal size make a mean over folds differ a little from the pooled mean.
 _SAME_METRIC = 0.01
+
+Stop = Literal["paper", "official", "paired"]
+OFFICIAL_MIN_GAIN = 0.01  # the default of the paper's code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +98,21 @@ class Standing:
 
 
 Rule = Callable[[Standing], Verdict]
+
+
+def stop_rule(stop: Stop, *, min_gain: float | None, z: float) -> Rule:
+    """The rule of a name.
+
+    Args:
+        stop: 'paired', 'paper' or 'official'.
+        min_gain: the paper's ε, in units of the score. None: 0, and 0.01 for 'official'.
+        z: for 'paired', standard errors that a gain must exceed.
+    """
+    if stop == "paper":
+        return paper_rule(0.0 if min_gain is None else min_gain)
+    if stop == "official":
+        return official_rule(OFFICIAL_MIN_GAIN if min_gain is None else min_gain)
+    return paired_rule(0.0 if min_gain is None else min_gain, z)
 
 
 def paper_rule(min_gain: float) -> Rule:

@@ -7,7 +7,7 @@ from layersearch.report.page.evidence import Evidence
 from layersearch.report.page.path import change
 from layersearch.report.page.replay import greedy_options, greedy_ways, ledger_of, rounds_played
 from layersearch.space.subset import Subset
-from layersearch.strategies.greedy import Round
+from layersearch.strategies.rounds import Round
 
 
 def rounds_of(evidence: Evidence) -> Mapping[Subset, str]:

@@ -11,8 +11,9 @@ from layersearch.report.page.replay import greedy_options, greedy_ways, ledger_o
 from layersearch.report.page.section import Picture, Section, Table
 from layersearch.report.wording import look_text
 from layersearch.space.subset import Subset
-from layersearch.strategies.greedy import Greedy, Round
+from layersearch.strategies.greedy import Greedy
 from layersearch.strategies.protocol import Ledger
+from layersearch.strategies.rounds import Round
 from layersearch.strategies.stop_rules import paired_gain
 
 

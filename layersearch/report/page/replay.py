@@ -10,10 +10,11 @@ from typing import Any
 from layersearch.errors import LayersearchError
 from layersearch.report.page.evidence import Evidence
 from layersearch.space.search_space import SearchSpace
-from layersearch.strategies.greedy import Greedy, Round
+from layersearch.strategies.greedy import Greedy
 from layersearch.strategies.greedy_both import GreedyBothWays
 from layersearch.strategies.make import OPTIONS, make_strategy
 from layersearch.strategies.protocol import MAX_FAILURES, Ledger
+from layersearch.strategies.rounds import Round
 
 
 def greedy_options(evidence: Evidence) -> dict[str, Any] | None:

@@ -15,8 +15,8 @@ from layersearch.report.drawing import BLUE, GREEN, VERMILION
 from layersearch.report.page.evidence import Evidence
 from layersearch.report.page.replay import greedy_ways
 from layersearch.space.subset import Subset
-from layersearch.strategies.greedy import Round
 from layersearch.strategies.protocol import Ledger
+from layersearch.strategies.rounds import Round
 from layersearch.strategies.stop_rules import Gain, paired_gain
 
 
