@@ -81,6 +81,8 @@ class Measured:
 def search(setting: Setting, protocol: str) -> Measured:
     """Runs greedy by one of the PROTOCOLS."""
     strategy: dict[str, Any] = {"name": "greedy", **PROTOCOLS[protocol]}
+    if strategy["protocol"] == "fast":  # however few the images are
+        strategy["look_epochs"] = max(1, round(setting.recipe["epochs"] / 5))
     if setting.rounds is not None and protocol != "leap":  # no loss is a reason to stop
         strategy |= {"max_rounds": setting.rounds, "min_gain": -1.0}
         strategy |= {} if protocol == "paper" else {"stop": "paper"}
