@@ -93,7 +93,7 @@ def search(setting: Setting, protocol: str) -> Measured:
             data=setting.data,
             data_options=setting.data_options,
             space={"granularity": setting.granularity},
-            recipe=dict(setting.recipe),
+            recipe={"validate_every": 1, **setting.recipe},
             strategy=strategy,
             execution={
                 "workers": setting.workers,
