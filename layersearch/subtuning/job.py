@@ -88,6 +88,7 @@ class SubtuningJob:
     def __init__(self, materials: Materials, place: WorkerPlace) -> None:
         self.materials = materials
         self.workplace = open_workplace(materials, place)
+        self._counted = 0.0  # FLOPs of frozen prefixes that trials have been charged with
         # Heads are fitted to what comes out at the end: all cuts lie on the way there. Several
         # workers rather divide the cuts, each building what its trials begin with.
         if place.workers_on_node == 1:
@@ -104,7 +105,6 @@ class SubtuningJob:
         materials = self.materials
         recipe = materials.recipe.with_numbers(proposal.recipe)
         parts = proposal.batch_parts
-        prefix_before = self._prefix_flops()
         costs = known_costs(
             self.workplace.chain, proposal.subset, self.workplace.classes, materials
         )
@@ -130,16 +130,15 @@ class SubtuningJob:
                 splittable=can_split(recipe, parts),
             ) from error
         spent = dict(outcome.costs)
-        spent["flops"] += self._prefix_flops() - prefix_before
+        # What was computed before the first trial is charged to it.
+        prefix = 2.0 * self.workplace.features.multiply_adds
+        spent["flops"] += prefix - self._counted
+        self._counted = prefix
         result = _result(replace(outcome, costs=spent), materials.objective)
         if parts == 1:
             return result
         attributes = {**result.attributes, "micro_batch": samples_at_a_time(recipe, parts)}
         return replace(result, attributes=attributes)
-
-    def _prefix_flops(self) -> float:
-        """FLOPs that this worker has spent on frozen prefixes."""
-        return 2.0 * self.workplace.features.multiply_adds
 
 
 def open_workplace(materials: Materials, place: WorkerPlace) -> Workplace:
