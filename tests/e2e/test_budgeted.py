@@ -23,7 +23,7 @@ def plan(name: str, **arguments: Any) -> layersearch.Plan:
         backbone=Net(),
         data=images(),
         data_options={"train_samples": 30, "folds": 2},
-        recipe={"epochs": 4, "batch_size": 15},
+        recipe={"epochs": 4, "batch_size": 15, "validate_every": 1},
         execution={"threads": 1},
         study={"name": name},
         final={"seeds": 1},
