@@ -156,17 +156,16 @@ def _protocol(
         if look < epochs:
             found.pop("eliminate", None)  # a look that is cut short tells lazy rounds nothing
             return {"z": 0.0, **found, "look_epochs": look}
-        if section.look_epochs is None:
-            return {name: value for name, value in found.items() if name not in RACING}
-        raise ConfigError(
-            [
-                Problem(
-                    where="strategy.look_epochs",
-                    what=f"a look of {look} epochs is no shorter than the recipe's {epochs}",
-                    remedy="lower it, or write strategy.protocol=whole",
-                )
-            ]
-        )
+        if section.look_epochs is not None:
+            raise ConfigError(
+                [
+                    Problem(
+                        where="strategy.look_epochs",
+                        what=f"a look of {look} epochs is no shorter than the recipe's {epochs}",
+                        remedy="lower it, or write strategy.protocol=whole",
+                    )
+                ]
+            )
     apart = (*RACING, "eliminate") if section.protocol == "paper" else RACING
     return {name: value for name, value in found.items() if name not in apart}
 

@@ -12,7 +12,7 @@ from layersearch.errors import SearchError
 from layersearch.execution.budgets import Budgets, Spending, used_up
 from layersearch.execution.desk import Desk
 from layersearch.execution.observer import Observers
-from layersearch.space.records import Follower, History, PartOfTrial, TrialRecord
+from layersearch.space.records import Follower, History, TrialRecord
 from layersearch.space.subset import Subset
 from layersearch.space.trial import Proposal
 from layersearch.strategies.optuna_adapter import StrategySampler, SubsetSampler
@@ -55,15 +55,6 @@ class Foreseeing(Protocol):
 
     def next_epochs(self, history: History) -> int | None:
         """Epochs of each training of the next trial; None: the recipe's."""
-        ...
-
-
-@runtime_checkable
-class Eliminating(Protocol):
-    """A planner that has hopeless trials stopped by what their folds so far say."""
-
-    def why_beaten(self, part: PartOfTrial, history: History) -> str:
-        """Why a running trial cannot win any more; '' if it may."""
         ...
 
 

@@ -13,11 +13,12 @@ from layersearch.execution.budgets import Budgets
 from layersearch.execution.checkpoints import Checkpoints
 from layersearch.execution.desk import NO_CHECKPOINTS, Desk
 from layersearch.execution.observer import Observer, Observers
-from layersearch.execution.proposals import Eliminating, End, Planner, Proposals
+from layersearch.execution.proposals import End, Planner, Proposals
 from layersearch.execution.statuses import Statuses
 from layersearch.space.records import History, TrialState
 from layersearch.space.subset import Subset
 from layersearch.strategies.optuna_adapter import RECIPE, StrategySampler, claimed
+from layersearch.strategies.protocol import Eliminates
 from layersearch.study.opening import OpenStudy
 
 UNLIMITED = Budgets()
@@ -102,7 +103,7 @@ class Session:
             checkpoints=checkpoints,
         )
         chief: object = planner
-        if isinstance(chief, Eliminating):
+        if isinstance(chief, Eliminates):
             judge = chief.why_beaten
             self.desk.why_beaten = lambda part: judge(part, opened.history())
         self.proposals = Proposals(
