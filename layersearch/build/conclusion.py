@@ -25,7 +25,7 @@ from layersearch.report import load_result, write_result
 from layersearch.serving import HeadShape, TaskDescription, save_task
 from layersearch.space import History, Subset, TrialRecord, TrialState
 from layersearch.space.trial import WorkerPlace
-from layersearch.subtuning import Contender, JobFactory, Recipe, Workplace, open_workplace
+from layersearch.subtuning import Contender, JobFactory, Recipe, Workplace
 
 TASK = "task.safetensors"
 RESULT = "result.json"
@@ -155,9 +155,11 @@ def _earlier(end: Trials, values: Mapping[str, Any]) -> Result | None:
 
 
 def _workplace(end: Trials) -> Workplace:
-    """That of the trials if they ran in this process, else a new one."""
-    made = end.factory.workplace
-    return made if made is not None else open_workplace(end.parts.materials, end.place)
+    """That of the trials if they ran in this process, else one made as theirs were."""
+    if end.factory.workplace is None:
+        end.factory(end.place)
+    assert end.factory.workplace is not None
+    return end.factory.workplace
 
 
 def _recipe(end: Trials, choice: Choice) -> Recipe:

@@ -133,7 +133,7 @@ def run_to_end(
         proposing=prepared.proposing,
         run=run,
         factory=factory,
-        place=make_places(1, devices=devices[:1])[0],
+        place=make_places(1, devices=devices[:1], threads=config.execution.threads)[0],
         folder=study_folder(config),
         seconds=seconds,
         study=opened.study,

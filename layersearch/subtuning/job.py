@@ -89,11 +89,9 @@ class SubtuningJob:
         self.materials = materials
         self.workplace = open_workplace(materials, place)
         self._counted = 0.0  # FLOPs of frozen prefixes that trials have been charged with
-        # Heads are fitted to what comes out at the end: all cuts lie on the way there. Several
-        # workers rather divide the cuts, each building what its trials begin with.
+        # Several workers rather divide the cuts, each building what its trials begin with.
         if place.workers_on_node == 1:
-            cuts = range(1, len(self.workplace.chain.stages))
-            self.workplace.features.prefetch(cuts, EVALUATION_VIEW)
+            self._prefetch()
 
     def __call__(self, proposal: Proposal, report: Reporter) -> TrialResult:
         """Trains and scores one subset.
@@ -139,6 +137,16 @@ class SubtuningJob:
             return result
         attributes = {**result.attributes, "micro_batch": samples_at_a_time(recipe, parts)}
         return replace(result, attributes=attributes)
+
+    def _prefetch(self) -> None:
+        """The features at all cuts in one pass: heads are fitted to what comes out at its end."""
+        cuts = range(1, len(self.workplace.chain.stages))
+        try:
+            self.workplace.features.prefetch(cuts, EVALUATION_VIEW)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            # Trials fill what they begin with, and have a remedy where memory does not take that.
 
 
 def open_workplace(materials: Materials, place: WorkerPlace) -> Workplace:

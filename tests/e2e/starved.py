@@ -24,7 +24,7 @@ class Wide(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(3, 8, 3, padding=1)
         self.one = nn.Sequential(
-            *(layer for _ in range(3) for layer in (nn.Conv2d(8, 8, 3, padding=1), nn.Tanh()))
+            *(layer for _ in range(8) for layer in (nn.Conv2d(8, 8, 3, padding=1), nn.Tanh()))
         )
         self.fc = nn.Linear(8, 5)
 
@@ -66,8 +66,9 @@ def materials() -> Materials:
 class Starved:
     """A job factory whose trials may take `more` bytes of address space; None: any number.
 
-    A trial's attributes hold the most that it took and its process. Each process in which a job is
-    made adds its id to the file `log`.
+    Counted from the most that it took to make the job, which fills the features. A trial's
+    attributes hold the most that it took beyond that, and its process. Each process in which a job
+    is made adds its id to the file `log`.
     """
 
     def __init__(self, more: int | None = None, *, log: Path | None = None) -> None:
@@ -80,7 +81,7 @@ class Starved:
         if self.log is not None:
             with self.log.open("a") as file:
                 file.write(f"{os.getpid()}\n")
-        before = _status("VmSize")
+        before = _status("VmPeak")
         if self.more is not None:
             limit = before + self.more
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -77,6 +77,24 @@ def same(result: layersearch.Result, other: layersearch.Result) -> bool:
     )
 
 
+@pytest.mark.slow
+def test_it_retrains_as_trials_trained_wherever_they_ran(
+    undisturbed: layersearch.Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers end with the trials; the winner is retrained in the search's own process."""
+    threads: list[int] = []
+    train = final.train
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        threads.append(torch.get_num_threads())
+        return train(*arguments, **options)
+
+    monkeypatch.setattr(final, "train", noted)
+    result = search("whole", final=LAST, execution={"workers": 2, "threads": 1})
+    assert threads == [1] * RETRAININGS
+    assert same(result, undisturbed)
+
+
 def kept(folder: Path) -> list[Path]:
     return sorted((folder / "retraining").glob("*.safetensors"))
 

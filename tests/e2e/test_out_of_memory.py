@@ -30,8 +30,17 @@ def _taken(parts):
     return ends[-1].result, ends[-1].result.attributes["taken"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _plain_malloc():
+    """One arena, and large blocks by themselves: address space is taken for what is in use."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MALLOC_ARENA_MAX", "1")
+        patch.setenv("MALLOC_MMAP_THRESHOLD_", str(1 << 17))
+        yield
+
+
 @pytest.fixture(scope="module")
-def measured():
+def measured(_plain_malloc):
     """The loss with whole batches, and a limit between what these and quarters of them take."""
     (whole, much), (_, little) = _taken(1), _taken(4)
     assert much > little + (32 << 20)

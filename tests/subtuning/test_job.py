@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from layersearch.backbones import build_chain
-from layersearch.space.trial import WorkerPlace
+from layersearch.space import Subset
+from layersearch.space.trial import Proposal, WorkerPlace
 from layersearch.subtuning import Materials, job, open_workplace
+from layersearch.subtuning.features import FeatureStore
 
 Make = Callable[..., Materials]
 
@@ -61,3 +63,29 @@ def test_a_chain_does_not_travel_to_other_processes(materials: Make) -> None:
     made = materials(chain=build_chain(plain.backbone, **plain.units))
     assert cloudpickle.loads(cloudpickle.dumps(made)).chain is None
     assert made.chain is not None
+
+
+def test_features_that_memory_does_not_take_at_once_are_left_to_trials(
+    materials: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = WorkerPlace(number=0, threads=1)
+    proposal = Proposal(number=0, subset=Subset())
+    expected = job.SubtuningJob(materials(), place)(proposal, lambda _report: None)
+
+    def too_much(*_arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(FeatureStore, "prefetch", too_much)
+    made = job.SubtuningJob(materials(), place)
+    assert made(proposal, lambda _report: None).values == expected.values
+
+
+def test_other_errors_of_features_end_the_worker(
+    materials: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_arguments: object) -> None:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(FeatureStore, "prefetch", broken)
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        job.SubtuningJob(materials(), WorkerPlace(number=0, threads=1))
