@@ -8,12 +8,17 @@ For each seed (it decides the training and validation images, batches and head) 
 ten units is trained once, as a trial of a search trains it, on 1,000 images, and judged after every
 epoch on 1,000 other images and at the end on test images. What is kept is one bit a sample, so that
 a strategy can be replayed against the table with the paired comparisons it would have made. The
-files are `<output>/<study>-seed<k>.npz`; a run that is cut short goes on where it stopped.
+files are `<output>/<study>-seed<k>.npz`; a run that is cut short goes on where it stopped, on a
+processor of the same kind: what trains in bfloat16 here and in float32 there is no one table.
+
+A table that is not full is a sample of the subsets: all up to three units, then others in random
+order. Before these come the subsets that `replay_tables.py --lacking` found strategies to ask for.
 """
 
 import argparse
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -44,6 +49,7 @@ def main() -> None:
     parser.add_argument("--holdout", type=int, default=1000, help="validation images")
     parser.add_argument("--test", type=int, default=4000, help="test images")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--first", type=Path, help="subsets to train first, of replay_tables.py")
     parser.add_argument("--output", type=Path, default=Path("runs/tables"))
     parser.add_argument("-o", "--override", action="append", default=[])
     arguments = parser.parse_args()
@@ -60,12 +66,18 @@ def main() -> None:
             ],
         )
         parts = build_components(config, NOTHING_GIVEN)
-        name = f"{Path(arguments.config).stem}-seed{seed}.npz"
-        fill(parts, arguments.output / name, threads=arguments.threads)
+        name = f"{Path(arguments.config).stem}-seed{seed}"
+        wanted = json.loads(arguments.first.read_text()) if arguments.first else {}
+        fill(
+            parts,
+            arguments.output / f"{name}.npz",
+            first=[Subset(units) for units in wanted.get(name, ())],
+            threads=arguments.threads,
+        )
 
 
-def fill(parts: Components, path: Path, *, threads: int) -> None:
-    """Trains the subsets that the table at `path` lacks."""
+def fill(parts: Components, path: Path, *, first: Sequence[Subset], threads: int) -> None:
+    """Trains the subsets that the table at `path` lacks, `first` of all those wanted most."""
     materials = parts.materials
     place = WorkerPlace(number=0, threads=threads)
     workplace = open_workplace(materials, place)
@@ -83,8 +95,12 @@ def fill(parts: Components, path: Path, *, threads: int) -> None:
     (fold,) = data.folds
     everything = torch.arange(len(test))
     targets = workplace.labels.cpu()[fold.validation]
-    table = Table(path, units=[unit.name for unit in workplace.chain.units])
-    for bits in table.missing():
+    table = Table(
+        path,
+        units=[unit.name for unit in workplace.chain.units],
+        precision=workplace.precision,
+    )
+    for bits in table.missing(first):
         subset = table.subset(bits)
         validation: list[NDArray[np.uint8]] = []
         seconds: list[float] = []
@@ -116,16 +132,29 @@ def fill(parts: Components, path: Path, *, threads: int) -> None:
 
 
 class Table:
-    """Rows of subsets, in a file."""
+    """Rows of subsets, in a file.
 
-    def __init__(self, path: Path, *, units: list[str]) -> None:
+    Args:
+        path: of the file; it need not exist.
+        units: of the backbone.
+        precision: that subsets are trained in; None: that of the file.
+    """
+
+    def __init__(self, path: Path, *, units: list[str], precision: str | None = None) -> None:
         self.path = path
         self.units = units
+        self.precision = precision
         self.unsaved = 0
         self.rows: dict[int, tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]] = {}
         if path.exists():
             with np.load(path, allow_pickle=False) as file:
                 assert list(file["units"]) == units
+                self.precision = str(file["precision"])
+                if precision not in (None, self.precision):
+                    raise SystemExit(
+                        f"{path}: was filled in {self.precision}, and would go on in {precision}; "
+                        f"set recipe.precision={self.precision}, or --output elsewhere"
+                    )
                 for index, bits in enumerate(file["subsets"].tolist()):
                     row = (file["validation"][index], file["test"][index])
                     self.rows[bits] = (*row, file["seconds"][index])
@@ -134,12 +163,17 @@ class Table:
         """Bit u of `bits` is unit u."""
         return Subset([unit for index, unit in enumerate(self.units) if bits >> index & 1])
 
-    def missing(self) -> Iterator[int]:
-        """Up to three units first, then the others in random order: a part is a sample of them."""
+    def bits(self, subset: Subset) -> int:
+        """The same the other way."""
+        return sum(1 << index for index, unit in enumerate(self.units) if unit in subset)
+
+    def missing(self, first: Sequence[Subset] = ()) -> Iterator[int]:
+        """`first`, then up to three units, then the others in random order: a sample of them."""
         every = range(2 ** len(self.units))
         shuffled = np.random.default_rng(0).permutation(len(every))
         order = sorted(every, key=lambda bits: (bits.bit_count() > 3, shuffled[bits]))
-        return iter([bits for bits in order if bits not in self.rows])
+        wanted = dict.fromkeys([*map(self.bits, first), *order])
+        return iter([bits for bits in wanted if bits not in self.rows])
 
     def add(
         self,
@@ -157,6 +191,7 @@ class Table:
         order = sorted(self.rows)
         values: dict[str, Any] = {
             "units": np.array(self.units),
+            "precision": np.array(self.precision),
             "subsets": np.array(order, dtype=np.int64),
             "validation": np.stack([self.rows[bits][0] for bits in order]),
             "test": np.stack([self.rows[bits][1] for bits in order]),

@@ -12,12 +12,16 @@ replacement) and with another seed. Trials that a table lacks count as lost. Whe
 candidates stopped after some of their folds, the validation samples are divided into five, and a
 fold costs a fifth of a trial.
 
+Tables of one search with several seeds (`<study>-seed<k>.npz`) are also taken together: other
+images, batches and heads each, so the spread of their means is that of the trainings as well.
+
 The test scores of the best subset are the largest of many noisy ones, so every regret is somewhat
 too large, by the same amount for all.
 """
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -83,6 +87,7 @@ class Game:
         self.answer.trainings += 1
         if row is None:
             self.answer.lacking += 1
+            self.table.lacking[subset] += 1
             return TrialRecord(number=number, subset=subset, state=TrialState.FAILED, look=look)
         right = row.validation[schedule][self.drawn]
         shuffled = np.random.default_rng(self.seed).permutation(len(right))
@@ -127,7 +132,9 @@ class Scores:
             table = Table(path, units=list(map(str, file["units"])))
             self.schedules = file["schedules"]
         self.name = path.stem
+        self.study, _, _ = self.name.rpartition("-seed")
         self.units = table.units
+        self.lacking = Counter[Subset]()  # those asked for in vain
         self.rows = {
             table.subset(bits): Row(
                 np.unpackbits(row[0], axis=1)[:, : SAMPLES["validation"]].astype(bool),
@@ -266,17 +273,29 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--figure", type=Path, help="where to draw regret against epochs (SVG)")
     parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument(
+        "--lacking", type=Path, help="where to write the subsets that are missed, for judge_table"
+    )
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    found = {}
+    found: dict[str, dict[str, dict[str, dict[str, float]]]] = {}  # study, table, way
+    lacking = {}
     for path in arguments.tables:
         scores = Scores(path)
-        found[scores.name] = replayed(scores, arguments.only, arguments.repeats)
-        print_results(scores, found[scores.name])
+        results = replayed(scores, arguments.only, arguments.repeats)
+        found.setdefault(scores.study, {})[scores.name] = results
+        print_results(scores, results)
+        lacking[scores.name] = [list(subset) for subset, _ in scores.lacking.most_common()]
+    together = {study: taken_together(list(tables.values())) for study, tables in found.items()}
+    for study, tables in found.items():
+        if len(tables) > 1:
+            print_together(f"{study}, {len(tables)} seeds", together[study])
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=2))
+    if arguments.lacking:
+        arguments.lacking.write_text(json.dumps(lacking))
     if arguments.figure:
-        draw(found, arguments.figure)
+        draw(together, arguments.figure)
 
 
 def replayed(scores: Scores, ways: list[str], repeats: int) -> dict[str, dict[str, float]]:
@@ -289,6 +308,9 @@ def replayed(scores: Scores, ways: list[str], repeats: int) -> dict[str, dict[st
                 0, SAMPLES["validation"], SAMPLES["validation"]
             )
             answers.append(WAYS[way](Game(scores, drawn, seed)))
+        scores.lacking.update(
+            a.subset for a in answers if a.subset is not None and a.subset not in scores.test
+        )
         judged = [a for a in answers if a.subset in scores.test]
         if not judged:
             continue  # the table does not have what was chosen
@@ -308,6 +330,36 @@ def replayed(scores: Scores, ways: list[str], repeats: int) -> dict[str, dict[st
     return results
 
 
+def taken_together(tables: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """Of every way the means over tables that all have it; errors are those over the tables.
+
+    One table keeps its own errors, of validation samples alone.
+    """
+    if len(tables) == 1:
+        return tables[0]
+    results = {}
+    for way in tables[0]:
+        rows = [table[way] for table in tables if way in table]
+        if len(rows) < len(tables):
+            continue
+        regrets = [row["regret"] for row in rows]
+        results[way] = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        results[way]["stderr"] = float(np.std(regrets, ddof=1) / len(regrets) ** 0.5)
+    return results
+
+
+def print_together(name: str, results: dict[str, dict[str, float]]) -> None:
+    """A Markdown table of means over seeds."""
+    print(
+        f"\n{name}\n\n| strategy | regret, points | units | epochs |\n| --- | ---: | ---: | ---: |"
+    )
+    for way, row in results.items():
+        print(
+            f"| {way} | {100 * row['regret']:.2f} ± {100 * row['stderr']:.2f} "
+            f"| {row['units']:.1f} | {row['epochs']:.0f} |"
+        )
+
+
 def print_results(scores: Scores, results: dict[str, dict[str, float]]) -> None:
     """A Markdown table."""
     print(
@@ -325,7 +377,7 @@ def print_results(scores: Scores, results: dict[str, dict[str, float]]) -> None:
 
 
 def draw(found: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
-    """Regret against epochs, a panel a table."""
+    """Regret against epochs, a panel a study."""
     import matplotlib as mpl
 
     mpl.use("svg")

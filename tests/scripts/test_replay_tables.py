@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from layersearch.space import Subset
@@ -52,5 +53,41 @@ def test_candidates_that_are_stopped_cost_the_folds_that_were_trained(
     assert eliminating["trainings"] == pytest.approx(whole["trainings"], rel=0.3)
 
 
-def test_there_are_tables() -> None:
-    assert len(TABLES) == 2
+def test_there_are_tables_of_both_tasks() -> None:
+    studies = {path.stem.rpartition("-seed")[0] for path in TABLES}
+    assert studies == {"resnet20_cifar10_jpeg", "resnet20_mnist"}
+
+
+def test_what_a_table_lacks_is_trained_first(replay: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "small-seed3.npz"
+    table = sys.modules["judge_table"].Table(path, units=["a", "b"], precision="fp32")
+    right = np.packbits(np.ones((2, 1000), dtype=bool), axis=1)
+    test = np.packbits(np.arange(4000) < 3000)
+    for bits in (0b00, 0b01):
+        table.add(bits, right, test, np.ones(2, dtype=np.float32))
+    table.save()
+    scores = replay.Scores(path)
+    assert scores.study == "small"
+    replay.replayed(scores, ["full finetuning"], repeats=2)
+    assert scores.lacking == {Subset(["a", "b"]): 2}
+    assert list(table.missing()) == [0b10, 0b11]
+    assert list(table.missing(list(scores.lacking))) == [0b11, 0b10]
+
+
+def test_a_table_goes_on_in_its_own_precision(replay: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "small-seed0.npz"
+    judge = sys.modules["judge_table"].Table
+    table = judge(path, units=["a"], precision="bf16")
+    table.add(0, np.zeros((2, 125), np.uint8), np.zeros(500, np.uint8), np.ones(2, np.float32))
+    table.save()
+    assert judge(path, units=["a"]).precision == "bf16"
+    with pytest.raises(SystemExit, match=r"filled in bf16.*recipe.precision=bf16"):
+        judge(path, units=["a"], precision="fp32")
+
+
+def test_seeds_are_taken_together_where_all_have_them(replay: ModuleType) -> None:
+    row = {"regret": 0.01, "stderr": 0.5, "epochs": 10.0}
+    other = {"regret": 0.03, "stderr": 0.5, "epochs": 20.0}
+    together = replay.taken_together([{"a": row, "b": row}, {"a": other}])
+    assert together == {"a": {"regret": 0.02, "stderr": pytest.approx(0.01), "epochs": 15.0}}
+    assert replay.taken_together([{"a": row}]) == {"a": row}
