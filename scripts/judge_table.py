@@ -7,9 +7,10 @@
 For each seed (it decides the training and validation images, batches and head) every subset of the
 ten units is trained once, as a trial of a search trains it, on 1,000 images, and judged after every
 epoch on 1,000 other images and at the end on test images. What is kept is one bit a sample, so that
-a strategy can be replayed against the table with the paired comparisons it would have made. The
-files are `<output>/<study>-seed<k>.npz`; a run that is cut short goes on where it stopped, on a
-processor of the same kind: what trains in bfloat16 here and in float32 there is no one table.
+a strategy can be replayed against the table with the paired comparisons it would have made; beside
+them the seconds of the processor that the trainings took. The files are
+`<output>/<study>-seed<k>.npz`; a run that is cut short goes on where it stopped, on a processor of
+the same kind: what trains in bfloat16 here and in float32 there is no one table.
 
 A table that is not full is a sample of the subsets: all up to three units, then others in random
 order. Before these come the subsets that `replay_tables.py --lacking` found strategies to ask for.
@@ -106,7 +107,7 @@ def fill(parts: Components, path: Path, *, first: Sequence[Subset], threads: int
         seconds: list[float] = []
         judged = torch.empty(0)
         for epochs in SCHEDULES:
-            started = time.perf_counter()
+            started = time.process_time()
             network = train(
                 workplace,
                 subset,
@@ -119,7 +120,7 @@ def fill(parts: Components, path: Path, *, first: Sequence[Subset], threads: int
             )
             scores = judge(workplace.features, fold.validation)
             validation.append(np.packbits((scores.argmax(1) == targets).numpy()))
-            seconds.append(time.perf_counter() - started)
+            seconds.append(time.process_time() - started)
             if epochs == SCHEDULES[-1]:
                 judged = judge(test_features, everything)
         right = np.packbits((judged.argmax(1) == test.labels).numpy())
