@@ -7,10 +7,9 @@
 For each seed (it decides the training and validation images, batches and head) every subset of the
 ten units is trained once, as a trial of a search trains it, on 1,000 images, and judged after every
 epoch on 1,000 other images and at the end on test images. What is kept is one bit a sample, so that
-a strategy can be replayed against the table with the paired comparisons it would have made; beside
-them the seconds of the processor that the trainings took. The files are
-`<output>/<study>-seed<k>.npz`; a run that is cut short goes on where it stopped, on a processor of
-the same kind: what trains in bfloat16 here and in float32 there is no one table.
+a strategy can be replayed against the table with the paired comparisons it would have made. The
+files are `<output>/<study>-seed<k>.npz`; a run that is cut short goes on where it stopped, on a
+processor of the same kind: what trains in bfloat16 here and in float32 there is no one table.
 
 A table that is not full is a sample of the subsets: all up to three units, then others in random
 order. Before these come the subsets that `replay_tables.py --lacking` found strategies to ask for.
@@ -18,7 +17,6 @@ order. Before these come the subsets that `replay_tables.py --lacking` found str
 
 import argparse
 import json
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -104,10 +102,8 @@ def fill(parts: Components, path: Path, *, first: Sequence[Subset], threads: int
     for bits in table.missing(first):
         subset = table.subset(bits)
         validation: list[NDArray[np.uint8]] = []
-        seconds: list[float] = []
         judged = torch.empty(0)
         for epochs in SCHEDULES:
-            started = time.process_time()
             network = train(
                 workplace,
                 subset,
@@ -120,11 +116,10 @@ def fill(parts: Components, path: Path, *, first: Sequence[Subset], threads: int
             )
             scores = judge(workplace.features, fold.validation)
             validation.append(np.packbits((scores.argmax(1) == targets).numpy()))
-            seconds.append(time.process_time() - started)
             if epochs == SCHEDULES[-1]:
                 judged = judge(test_features, everything)
         right = np.packbits((judged.argmax(1) == test.labels).numpy())
-        table.add(bits, np.stack(validation), right, np.array(seconds, dtype=np.float32))
+        table.add(bits, np.stack(validation), right)
         if table.unsaved >= SAVE_EVERY:
             table.save()
             print(table.progress(), flush=True)
@@ -146,7 +141,7 @@ class Table:
         self.units = units
         self.precision = precision
         self.unsaved = 0
-        self.rows: dict[int, tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]] = {}
+        self.rows: dict[int, tuple[NDArray[np.uint8], NDArray[np.uint8]]] = {}
         if path.exists():
             with np.load(path, allow_pickle=False) as file:
                 assert list(file["units"]) == units
@@ -157,8 +152,7 @@ class Table:
                         f"set recipe.precision={self.precision}, or --output elsewhere"
                     )
                 for index, bits in enumerate(file["subsets"].tolist()):
-                    row = (file["validation"][index], file["test"][index])
-                    self.rows[bits] = (*row, file["seconds"][index])
+                    self.rows[bits] = (file["validation"][index], file["test"][index])
 
     def subset(self, bits: int) -> Subset:
         """Bit u of `bits` is unit u."""
@@ -181,10 +175,9 @@ class Table:
         bits: int,
         validation: NDArray[np.uint8],  # (schedules, packed samples)
         test: NDArray[np.uint8],  # (packed samples,)
-        seconds: NDArray[np.float32],  # (schedules,)
     ) -> None:
         """Adds a row."""
-        self.rows[bits] = (validation, test, seconds)
+        self.rows[bits] = (validation, test)
         self.unsaved += 1
 
     def save(self) -> None:
@@ -196,7 +189,6 @@ class Table:
             "subsets": np.array(order, dtype=np.int64),
             "validation": np.stack([self.rows[bits][0] for bits in order]),
             "test": np.stack([self.rows[bits][1] for bits in order]),
-            "seconds": np.stack([self.rows[bits][2] for bits in order]),
             "schedules": np.array(SCHEDULES),
         }
         aside = self.path.with_suffix(".partial.npz")
@@ -208,10 +200,9 @@ class Table:
         """How far it is, and the best test score so far."""
         best = max(self.rows, key=lambda bits: int(np.bitwise_count(self.rows[bits][1]).sum()))
         hits = int(np.bitwise_count(self.rows[best][1]).sum())
-        seconds = sum(float(row[2].sum()) for row in self.rows.values())
         return (
-            f"{self.path.name}: {len(self.rows)} of {2 ** len(self.units)} subsets, "
-            f"{seconds:.0f} s; best on test: {self.subset(best)} {hits} right"
+            f"{self.path.name}: {len(self.rows)} of {2 ** len(self.units)} subsets; "
+            f"best on test: {self.subset(best)} {hits} right"
         )
 
 

@@ -56,7 +56,6 @@ class Answer:
 
     subset: Subset | None
     epochs: float = 0.0
-    seconds: float = 0.0  # of processor time, as the table was filled
     trainings: int = 0
     lacking: int = 0  # trials that the table does not have
 
@@ -100,7 +99,6 @@ class Game:
                 ended, beaten = fold, True
                 break
         self.answer.epochs += float(self.table.schedules[schedule]) * ended / FOLDS
-        self.answer.seconds += float(row.seconds[schedule]) * ended / FOLDS
         if beaten:
             return TrialRecord(number=number, subset=subset, state=TrialState.PRUNED, look=look)
         return TrialRecord(
@@ -121,7 +119,6 @@ class Row:
 
     validation: NDArray[np.bool_]  # (schedules, N)
     test: NDArray[np.bool_]  # (M,)
-    seconds: NDArray[np.float32]  # (schedules,)
 
 
 class Scores:
@@ -139,7 +136,6 @@ class Scores:
             table.subset(bits): Row(
                 np.unpackbits(row[0], axis=1)[:, : SAMPLES["validation"]].astype(bool),
                 np.unpackbits(row[1])[: SAMPLES["test"]].astype(bool),
-                row[2],
             )
             for bits, row in table.rows.items()
         }
@@ -323,7 +319,6 @@ def replayed(scores: Scores, ways: list[str], repeats: int) -> dict[str, dict[st
             "units": float(np.mean([len(a.subset or ()) for a in judged])),
             "trainings": float(np.mean([a.trainings for a in answers])),
             "epochs": float(np.mean([a.epochs for a in answers])),
-            "seconds": float(np.mean([a.seconds for a in answers])),
             "lacking": float(np.mean([a.lacking for a in answers])),
             "judged": len(judged),
         }
@@ -365,14 +360,14 @@ def print_results(scores: Scores, results: dict[str, dict[str, float]]) -> None:
     print(
         f"\n{scores.name}: {len(scores.rows)} of {2 ** len(scores.units)} subsets, the best one "
         f"{100 * scores.best:.2f} on the test split\n\n"
-        "| strategy | regret, points | units | trainings | epochs | seconds | lacking | judged |\n"
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+        "| strategy | regret, points | units | trainings | epochs | lacking | judged |\n"
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     )
     for way, row in results.items():
         print(
             f"| {way} | {100 * row['regret']:.2f} ± {100 * row['stderr']:.2f} "
             f"| {row['units']:.1f} | {row['trainings']:.0f} | {row['epochs']:.0f} "
-            f"| {row['seconds']:.0f} | {row['lacking']:.1f} | {row['judged']:.0f} |"
+            f"| {row['lacking']:.1f} | {row['judged']:.0f} |"
         )
 
 

@@ -32,7 +32,7 @@ def path(script: ModuleType, tmp_path: Path) -> Path:
         right = np.packbits(np.arange(1000) < count)
         test = np.packbits(np.arange(4000) < 4 * count)
         bits = sum(1 << UNITS.index(unit) for unit in names)
-        table.add(bits, np.stack([right, right]), test, np.ones(2, dtype=np.float32))
+        table.add(bits, np.stack([right, right]), test)
     table.save()
     return path
 

@@ -64,7 +64,7 @@ def test_what_a_table_lacks_is_trained_first(replay: ModuleType, tmp_path: Path)
     right = np.packbits(np.ones((2, 1000), dtype=bool), axis=1)
     test = np.packbits(np.arange(4000) < 3000)
     for bits in (0b00, 0b01):
-        table.add(bits, right, test, np.ones(2, dtype=np.float32))
+        table.add(bits, right, test)
     table.save()
     scores = replay.Scores(path)
     assert scores.study == "small"
@@ -78,7 +78,7 @@ def test_a_table_goes_on_in_its_own_precision(replay: ModuleType, tmp_path: Path
     path = tmp_path / "small-seed0.npz"
     judge = sys.modules["judge_table"].Table
     table = judge(path, units=["a"], precision="bf16")
-    table.add(0, np.zeros((2, 125), np.uint8), np.zeros(500, np.uint8), np.ones(2, np.float32))
+    table.add(0, np.zeros((2, 125), np.uint8), np.zeros(500, np.uint8))
     table.save()
     assert judge(path, units=["a"]).precision == "bf16"
     with pytest.raises(SystemExit, match=r"filled in bf16.*recipe.precision=bf16"):
