@@ -372,30 +372,67 @@ def print_results(scores: Scores, results: dict[str, dict[str, float]]) -> None:
 
 
 def draw(found: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
-    """Regret against epochs, a panel a study."""
+    """Regret against epochs, a panel a study; ways have numbers, families a colour and a marker."""
     import matplotlib as mpl
 
     mpl.use("svg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, len(found), figsize=(6 * len(found), 4.5), squeeze=False)
+    searches = [
+        way for way in WAYS if any(rows.get(way, {}).get("epochs") for rows in found.values())
+    ]
+    numbers = {way: number for number, way in enumerate(searches, start=1)}
+    figure, axes = plt.subplots(
+        1, len(found), figsize=(5 * len(found) + 2.6, 4.8), squeeze=False, layout="constrained"
+    )
+    handles = {}
     for axis, (name, results) in zip(axes[0], found.items(), strict=True):
+        shown = {way: row for way, row in results.items() if way in numbers}
+        top = 100 * float(np.quantile([row["regret"] for row in shown.values()], 0.95)) * 1.25
+        axis.set(xscale="log", ylim=(0, top), xlabel="epochs trained", title=name,
+                 ylabel="regret on the test split, points")  # fmt: skip
+        above = []
         for way, row in results.items():
-            if not row["epochs"]:
-                axis.axhline(100 * row["regret"], color="0.7", linewidth=0.8, zorder=0)
-                axis.annotate(way, (1, 100 * row["regret"]), xycoords=("axes fraction", "data"),
-                              ha="right", va="bottom", fontsize=7, color="0.4")  # fmt: skip
-                continue
-            error = 0.0 if np.isnan(row["stderr"]) else 100 * row["stderr"]  # one replay
-            axis.errorbar(row["epochs"], 100 * row["regret"], yerr=error, fmt="o", markersize=4)
-            axis.annotate(way, (row["epochs"], 100 * row["regret"]), fontsize=7,
-                          textcoords="offset points", xytext=(4, 3))  # fmt: skip
-        axis.set(xscale="log", xlabel="epochs trained", ylabel="regret on the test split, points",
-                 title=name)  # fmt: skip
-        axis.set_ylim(bottom=0)
-    figure.tight_layout()
+            regret = 100 * row["regret"]
+            if way in shown and regret < top:
+                error = 0.0 if np.isnan(row["stderr"]) else 100 * row["stderr"]  # one replay
+                colour, marker = _family(way)
+                handles[way] = axis.errorbar(row["epochs"], regret, yerr=error, color=colour,
+                                             fmt=marker, markersize=4, linewidth=0.8)  # fmt: skip
+                axis.annotate(str(numbers[way]), (row["epochs"], regret), fontsize=7, color=colour,
+                              textcoords="offset points", xytext=(4, 2))  # fmt: skip
+            elif regret < top:
+                axis.axhline(regret, color="0.7", linewidth=0.8, zorder=0)
+                axis.annotate(way, (1, regret), xycoords=("axes fraction", "data"), ha="right",
+                              va="bottom", fontsize=7, color="0.4")  # fmt: skip
+            else:
+                number = f"{numbers[way]} " if way in numbers else ""
+                above.append(f"{number}{way} {regret:.1f}")
+        axis.text(0.99, 0.99, "above: " + "; ".join(above) if above else "", ha="right", va="top",
+                  transform=axis.transAxes, fontsize=7, color="0.4")  # fmt: skip
+    listed = [way for way in searches if way in handles]
+    figure.legend(
+        [handles[way] for way in listed],
+        [f"{numbers[way]}  {way}" for way in listed],
+        loc="outside right upper",
+        fontsize=7,
+        frameon=False,
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
+
+
+def _family(way: str) -> tuple[str, str]:
+    """Colour and marker."""
+    if "fast" in way:
+        return "#cc79a7", "D"
+    if "looks" in way:
+        return "#009e73", "o"
+    if way.startswith("greedy"):
+        return "#0072b2", "s"
+    if way.startswith("nested"):
+        return "#d55e00", "^"
+    return ("black", "*") if way == "exhaustive" else ("#7f7f7f", "v")
 
 
 if __name__ == "__main__":

@@ -91,3 +91,13 @@ def test_seeds_are_taken_together_where_all_have_them(replay: ModuleType) -> Non
     together = replay.taken_together([{"a": row, "b": row}, {"a": other}])
     assert together == {"a": {"regret": 0.02, "stderr": pytest.approx(0.01), "epochs": 15.0}}
     assert replay.taken_together([{"a": row}]) == {"a": row}
+
+
+def test_the_picture_has_a_panel_a_study(replay: ModuleType, tmp_path: Path) -> None:
+    row = {"regret": 0.01, "stderr": 0.001, "epochs": 20.0}
+    far = {"regret": 0.5, "stderr": float("nan"), "epochs": 0.0}
+    ways = {"linear probe": far, "greedy, fast": row, "TPE, 20 trials": {**row, "epochs": 100.0}}
+    replay.draw({"one": ways, "two": {"exhaustive": row}}, tmp_path / "new" / "regret.svg")
+    drawn = (tmp_path / "new" / "regret.svg").read_text(encoding="utf-8")
+    assert drawn.count('id="axes_') == 2
+    assert "nan" not in drawn.lower()
