@@ -17,17 +17,16 @@ out.
 """
 
 import argparse
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from replay_tables import SAMPLES, Scores
+from replay_tables import Game, Scores, drawn_samples
 
 from layersearch.space import Subset
-
-Bools = NDArray[np.bool_]
+from layersearch.strategies.lazy import tried_units
+from layersearch.strategies.stop_rules import paired_gain
 
 
 @dataclass
@@ -78,51 +77,30 @@ def share(part: int, whole: int) -> str:
 
 def play(scores: Scores, seed: int, count: Count, *, schedule: int, lazy: float, most: int) -> None:
     """Greedy's rounds on one draw of validation samples; adds to `count`."""
-    drawn = np.random.default_rng(seed).integers(0, SAMPLES["validation"], SAMPLES["validation"])
+    game = Game(scores, drawn_samples(seed), seed)
+    whole = schedule == len(scores.schedules) - 1
+    train = partial(game.train, number=0, look=None if whole else int(scores.schedules[schedule]))
     base, bounds = Subset(), dict[str, float]()
     for number in range(1, most + 1):
-        rows = {
-            unit: scores.rows.get(Subset((*base, unit)))
-            for unit in scores.units
-            if unit not in base
-        }
-        if not rows or base not in scores.rows or None in rows.values():
+        candidates = {u: Subset((*base, u)) for u in scores.units if u not in base}
+        if not candidates or not {base, *candidates.values()} <= scores.rows.keys():
             return
-        before = scores.rows[base].validation[schedule][drawn]
-        gains, allowed = dict[str, float](), dict[str, float]()
-        for unit, row in rows.items():
-            assert row is not None
-            mean, error = paired(row.validation[schedule][drawn], before)
-            gains[unit], allowed[unit] = mean, mean + lazy * error
+        before = train(base)
+        paired = {unit: paired_gain(train(subset), before) for unit, subset in candidates.items()}
+        gains = {unit: gain.mean for unit, gain in paired.items()}
+        allowed = {unit: gain.mean + lazy * gain.stderr for unit, gain in paired.items()}
         best = max(gains, key=gains.__getitem__)
         if number > 1:
-            tried = tried_lazily(gains, bounds)
+            tried = tried_units(gains, bounds)
             found = max(tried, key=gains.__getitem__)
             count.units += len(gains)
             count.exceeded += sum(gain > bounds[unit] for unit, gain in gains.items())
             count.tried += len(tried)
             count.rounds += 1
             count.wrong += gains[found] < gains[best]
-            test = {unit: scores.test[Subset((*base, unit))] for unit in (found, best)}
+            test = {unit: scores.test[candidates[unit]] for unit in (found, best)}
             count.losses.append(test[best] - test[found])
-        base, bounds = Subset((*base, best)), allowed
-
-
-def paired(after: Bools, before: Bools) -> tuple[float, float]:
-    """The mean gain on the same samples, and its standard error."""
-    difference = after.astype(float) - before
-    return float(difference.mean()), float(difference.std(ddof=1) / len(difference) ** 0.5)
-
-
-def tried_lazily(gains: Mapping[str, float], bounds: Mapping[str, float]) -> list[str]:
-    """The units that a lazy round tries: in the order of their bounds, while these may win."""
-    tried, most = list[str](), -np.inf
-    for unit in sorted(gains, key=lambda unit: -bounds[unit]):
-        if bounds[unit] < most:
-            break
-        tried.append(unit)
-        most = max(most, gains[unit])
-    return tried
+        base, bounds = candidates[best], allowed
 
 
 if __name__ == "__main__":

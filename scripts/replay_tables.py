@@ -294,16 +294,16 @@ def main() -> None:
         draw(together, arguments.figure)
 
 
+def drawn_samples(seed: int) -> NDArray[np.int64]:
+    """Indices of validation samples, (N,), drawn with replacement."""
+    return np.random.default_rng(seed).integers(0, SAMPLES["validation"], SAMPLES["validation"])
+
+
 def replayed(scores: Scores, ways: list[str], repeats: int) -> dict[str, dict[str, float]]:
     """Means over the repeats, of every way."""
     results = {}
     for way in ways:
-        answers = []
-        for seed in range(repeats):
-            drawn = np.random.default_rng(seed).integers(
-                0, SAMPLES["validation"], SAMPLES["validation"]
-            )
-            answers.append(WAYS[way](Game(scores, drawn, seed)))
+        answers = [WAYS[way](Game(scores, drawn_samples(seed), seed)) for seed in range(repeats)]
         scores.lacking.update(
             a.subset for a in answers if a.subset is not None and a.subset not in scores.test
         )

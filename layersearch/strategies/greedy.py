@@ -7,7 +7,7 @@ stop rule (`stop_rules`) judges its best. At most n·k + 1 trainings instead of 
 
 Lazy rounds. What a unit gains rarely grows as the subset does. With `lazy`, a round after the first
 tries last round's best first, and skips those whose last gain, plus so many of its standard errors,
-is below what the best of this round gains already.
+is below what the best of this round gains already (`lazy`).
 
 Races. With `eliminate`, a candidate that is clearly worse after some of its folds than the best of
 its round is stopped (`elimination`).
@@ -36,6 +36,7 @@ from layersearch.space import History, SearchSpace, Subset
 from layersearch.space.records import PartOfTrial
 from layersearch.strategies.beginning import check_first_round, find_start, smallest_subsets
 from layersearch.strategies.elimination import why_beaten
+from layersearch.strategies.lazy import tried_units
 from layersearch.strategies.leap import nested_path, worth_together
 from layersearch.strategies.protocol import (
     MAX_FAILURES,
@@ -289,14 +290,10 @@ class Greedy:
         base = ledger.score(state.base) if state.base is not None else -inf
         if not state.bounds or base == -inf:
             return frozenset()
-        most, found = -inf, set[Subset]()
-        options = self._options(state.base)
-        for unit, subset in sorted(options, key=lambda option: -state.bounds.get(option[0], inf)):
-            if state.bounds.get(unit, inf) < most:
-                found.add(subset)
-            else:
-                most = max(most, ledger.score(subset) - base)
-        return frozenset(found)
+        options = dict(self._options(state.base))
+        gains = {unit: ledger.score(subset) - base for unit, subset in options.items()}
+        tried = tried_units(gains, state.bounds)
+        return frozenset(options[unit] for unit in options.keys() - set(tried))
 
     def _bounds(
         self, options: tuple[tuple[str, Subset], ...], state: State, ledger: Ledger

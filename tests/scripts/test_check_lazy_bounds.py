@@ -8,6 +8,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from layersearch.space import Subset
+
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 UNITS = ["a", "b", "c"]
 # Validation samples of 1,000 that are right, by subset: b gains 100 alone, and 250 after a.
@@ -31,16 +33,9 @@ def path(script: ModuleType, tmp_path: Path) -> Path:
     for names, count in RIGHT.items():
         right = np.packbits(np.arange(1000) < count)
         test = np.packbits(np.arange(4000) < 4 * count)
-        bits = sum(1 << UNITS.index(unit) for unit in names)
-        table.add(bits, np.stack([right, right]), test)
+        table.add(table.bits(Subset(names)), np.stack([right, right]), test)
     table.save()
     return path
-
-
-def test_units_are_tried_while_they_may_win(script: ModuleType) -> None:
-    gains = {"a": 0.1, "b": 0.3, "c": 0.0}
-    assert script.tried_lazily(gains, {"a": 0.2, "b": 0.15, "c": 0.05}) == ["a", "b"]
-    assert script.tried_lazily(gains, {"a": 0.2, "b": 0.05, "c": 0.04}) == ["a"]
 
 
 @pytest.mark.parametrize(("lazy", "tried", "wrong"), [(0.0, 2, 1), (10.0, 3, 0)])
