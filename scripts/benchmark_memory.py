@@ -53,7 +53,8 @@ from layersearch.space import Subset
 from layersearch.subtuning import first_tuned
 from layersearch.subtuning.features import Budget, FeatureStore
 from layersearch.subtuning.head import HeadFitter
-from layersearch.subtuning.recipe import HeadRecipe, Recipe, resolve_precision
+from layersearch.subtuning.precision import resolve_precision
+from layersearch.subtuning.recipe import HeadRecipe, Recipe
 from layersearch.subtuning.training import Workplace, shuffled, train
 
 MIB = 1 << 20

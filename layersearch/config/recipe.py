@@ -82,7 +82,7 @@ class RecipeConfig(Section):
     step_factor: Annotated[float, Field(gt=0)] = 0.1  # … the learning rate is multiplied by this
     label_smoothing: SearchableFloat = 0.0  # share of the target spread over all classes
     clip_norm: SearchableFloat | None = None  # largest norm of the whole gradient
-    # auto: bf16 where the hardware multiplies bf16 matrices, else fp32
+    # auto: bf16 where the hardware is faster at it for such a network, else fp32
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     # Memory format of images; auto: where the backbone has convolutions.
     channels_last: Annotated[bool | Literal["auto"], BeforeValidator(_switch_or_auto)] = "auto"

@@ -20,7 +20,8 @@ from layersearch.subtuning.job import (
     open_workplace,
 )
 from layersearch.subtuning.network import TunedNetwork, first_tuned, require_cut
-from layersearch.subtuning.recipe import HeadRecipe, Recipe, recipe_from, resolve_precision
+from layersearch.subtuning.precision import resolve_precision
+from layersearch.subtuning.recipe import HeadRecipe, Recipe, recipe_from
 from layersearch.subtuning.training import Workplace, evaluate, train
 from layersearch.subtuning.trial import subtune
 

@@ -30,7 +30,8 @@ from layersearch.subtuning.features import Budget, FeatureStore
 from layersearch.subtuning.head import HeadFitter
 from layersearch.subtuning.memory import can_split, is_out_of_memory, samples_at_a_time
 from layersearch.subtuning.network import stage_multiply_adds
-from layersearch.subtuning.recipe import Precision, Recipe, resolve_precision
+from layersearch.subtuning.precision import resolve_precision
+from layersearch.subtuning.recipe import Precision, Recipe
 from layersearch.subtuning.training import EVALUATION_VIEW, Workplace
 from layersearch.subtuning.trial import subtune
 
@@ -155,7 +156,7 @@ def open_workplace(materials: Materials, place: WorkerPlace) -> Workplace:
     if device.type == "cpu":
         torch.set_num_threads(place.threads)
     recipe = materials.recipe
-    precision = resolve_precision(recipe.precision, device)
+    precision = resolve_precision(recipe.precision, device, materials.backbone.network)
     chain = frozen_chain(materials, device)
     features = feature_store(
         materials,

@@ -5,8 +5,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
-import torch
-
 from layersearch.errors import RecipeError
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -133,31 +131,6 @@ def recipe_from(values: Mapping[str, Any]) -> Recipe:
     if isinstance(plain.get("head"), Mapping):
         plain["head"] = HeadRecipe(**plain["head"])
     return Recipe(**plain)
-
-
-def resolve_precision(wanted: str, device: torch.device) -> Precision:
-    """The precision that `wanted` means on the device.
-
-    'auto' is bf16 where the hardware multiplies bf16 matrices, else fp32.
-
-    Raises:
-        RecipeError: a precision that the device cannot train in.
-    """
-    if wanted == "auto":
-        return "bf16" if _has_fast_bf16(device) else "fp32"
-    if wanted == "fp16" and device.type != "cuda":
-        raise RecipeError(f"recipe.precision: fp16 needs a GPU, not {device}; use bf16 or fp32")
-    return wanted  # type: ignore[return-value]  # the schema and the dataclass allow no other word
-
-
-def _has_fast_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type != "cpu":
-        return False
-    # AMX multiplies bf16 tiles in hardware. Without it bf16 on a CPU is slower than fp32.
-    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(probe and probe())
 
 
 def _require(condition: bool, name: str, rule: str, value: object) -> None:

@@ -169,3 +169,17 @@ class TestMemory:
         assert none.stored == {}
         assert set(cold.choices) == {"late", "head"}
         assert none.own > 0
+
+
+class TestPrecision:
+    def test_both_precisions_are_measured_on_one_network(self, script):
+        precision = script("benchmark_precision")
+        network = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+        )
+        plain, half = precision.measure(
+            network, batch=2, size=8, device=torch.device("cpu"), steps=2
+        )
+        assert plain > 0
+        assert half > 0
+        assert network[0].weight.grad is not None

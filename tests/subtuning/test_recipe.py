@@ -3,12 +3,11 @@
 import math
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from layersearch.errors import RecipeError
-from layersearch.subtuning.recipe import HeadRecipe, Recipe, recipe_from, resolve_precision
+from layersearch.subtuning.recipe import HeadRecipe, Recipe, recipe_from
 
 
 @pytest.mark.parametrize(
@@ -70,13 +69,3 @@ def test_refuses_to_search_what_is_no_number() -> None:
 def test_a_description_makes_the_same_recipe_again() -> None:
     recipe = Recipe(lr=0.01, head=HeadRecipe(depth=2, start="random"))
     assert recipe_from(recipe.describe()) == recipe
-
-
-def test_half_precision_is_refused_without_a_gpu() -> None:
-    with pytest.raises(RecipeError, match="fp16 needs a GPU"):
-        resolve_precision("fp16", torch.device("cpu"))
-
-
-def test_float32_stays_float32_everywhere() -> None:
-    assert resolve_precision("fp32", torch.device("cpu")) == "fp32"
-    assert resolve_precision("auto", torch.device("cpu")) in ("fp32", "bf16")
