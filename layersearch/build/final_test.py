@@ -19,7 +19,7 @@ from layersearch.execution.standing import RetrainingNow
 from layersearch.objectives import Objective, standard_error
 from layersearch.report import compare
 from layersearch.report.confidence import runner_up
-from layersearch.space import Subset
+from layersearch.space import Subset, contender_name
 from layersearch.subtuning import (
     Contender,
     Verdict,
@@ -84,7 +84,7 @@ class FinalTest:
                 if not verdicts:
                     raise
                 failed[contender.name] = f"{type(error).__name__}: {error}"
-                name = contender.name.replace("_", " ")
+                name = contender_name(contender.name)
                 self.audience.message(f"{name} cannot be retrained: {error}")
             else:
                 verdicts.append(verdict)
@@ -95,7 +95,7 @@ class FinalTest:
         self._after_epoch(name, number, self.field[self._place(name)].recipe.epochs, score)
         seeds, metric = self.parts.config.final.seeds, self.parts.materials.objective.name
         self.audience.message(
-            f"{name.replace('_', ' ')}, retrained on all training samples "
+            f"{contender_name(name)}, retrained on all training samples "
             f"({number + 1} of {seeds}): test {metric} {score:.4f}"
         )
 

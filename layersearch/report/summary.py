@@ -24,6 +24,7 @@ from layersearch.report.wording import (
     subset_text,
     times,
 )
+from layersearch.space import contender_name
 
 BASELINES = {  # name in result.json -> in words
     "linear_probe": "the linear probe",
@@ -86,11 +87,6 @@ def compare_with_baselines(result: Mapping[str, Any]) -> dict[str, Comparison]:
         for name in BASELINES
         if name in test and test[name]["mean"] is not None
     }
-
-
-def baseline_name(name: str) -> str:
-    """'linear_probe' as a table shows it."""
-    return name.replace("_", " ").replace("lp ft", "LP-FT").replace("runner up", "runner-up")
 
 
 def advice(result: Mapping[str, Any]) -> list[str]:
@@ -177,7 +173,7 @@ def _table(result: Mapping[str, Any], scale: Scale, comparisons: Mapping[str, Co
         error = "" if comparison.stderr is None else f" ± {scale.number(comparison.stderr)}"
         verdict = comparison.verdict
         table.add_row(
-            baseline_name(name),
+            contender_name(name),
             scale.value(side["mean"], side.get("stderr")),
             _runs(side),
             scale.number(comparison.difference, sign=True) + error,

@@ -16,6 +16,7 @@ from layersearch.execution.watching.crew import crew_line, rows
 from layersearch.execution.watching.picture import Picture
 from layersearch.execution.watching.plain_lines import left_in_words
 from layersearch.execution.watching.wording import allowance, duration, plural, score
+from layersearch.space import contender_name
 
 _LABELLED = 60  # columns from which lines begin with a full label
 _BAR = 30  # columns of the longest bar of progress
@@ -117,7 +118,7 @@ def _phase(status: Status, width: int) -> Text:
 
 
 def _retraining(now: RetrainingNow, width: int) -> Text:
-    name = now.name.replace("_", " ")
+    name = contender_name(now.name)
     what = f"retraining {name}, {now.seed + 1} of {now.seeds}, epoch {now.epoch} of {now.epochs}"
     share = (now.done + (now.epoch / now.epochs if now.epochs and now.score is None else 0)) / max(
         1, now.total

@@ -9,6 +9,7 @@ from layersearch.execution.standing import Beginning
 from layersearch.execution.watching.estimate import time_left
 from layersearch.execution.watching.picture import Picture
 from layersearch.execution.watching.wording import between, duration, plural, score
+from layersearch.space import contender_name
 
 HEARTBEAT = 60.0  # seconds without a line until there is one
 
@@ -113,7 +114,7 @@ def heartbeat(picture: Picture) -> str:
     now = picture.retraining
     if now is not None:
         return (
-            f"{now.name.replace('_', ' ')}, retraining {now.seed + 1} of {now.seeds}: epoch "
+            f"{contender_name(now.name)}, retraining {now.seed + 1} of {now.seeds}: epoch "
             f"{now.epoch} of {now.epochs} · {duration(picture.elapsed)}"
         )
     if not picture.running:

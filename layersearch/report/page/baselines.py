@@ -18,9 +18,10 @@ from layersearch.report.drawing import (
 )
 from layersearch.report.page.evidence import Evidence
 from layersearch.report.page.section import Picture, Section, Table
-from layersearch.report.summary import VERDICTS, baseline_name, comparison_notes
+from layersearch.report.summary import VERDICTS, comparison_notes
 from layersearch.report.summary import compare_with_baselines as compared
 from layersearch.report.wording import Scale
+from layersearch.space import contender_name
 
 _LOOKS = {  # name -> colour, marker
     "chosen": (BLUE, "*"),
@@ -42,7 +43,7 @@ def baselines_section(evidence: Evidence) -> Section | None:
     head = ("", name, "runs", "chosen is better by", "95% interval", "verdict")
     rows: list[tuple[str, ...]] = [("chosen", *_score(test["chosen"], evidence.scale), "", "", "")]
     rows += [_row(key, test[key], c, evidence.scale) for key, c in comparisons.items()]
-    rows += [(baseline_name(key), "failed", "", "", "", str(why)) for key, why in failed.items()]
+    rows += [(contender_name(key), "failed", "", "", "", str(why)) for key, why in failed.items()]
     picture = Picture(
         name="baselines",
         caption=f"Mean {name} of the retrainings, with its standard error; small dots are the "
@@ -87,7 +88,7 @@ def draw_baselines(test: Mapping[str, Any], metric: str, width: float) -> Figure
             capsize=4,
             linewidth=1.8,
         )
-    axes.set_yticks(range(len(sides)), [baseline_name(name) for name in reversed(sides)])
+    axes.set_yticks(range(len(sides)), [contender_name(name) for name in reversed(sides)])
     axes.set_ylim(-0.6, len(sides) - 0.5)
     axes.set_xlabel(f"test {metric}" + (f" ({scale.unit})" if scale.unit else ""))
     axes.grid(axis="x", color="#dddddd", linewidth=0.7)
@@ -101,7 +102,7 @@ def _row(name: str, side: Mapping[str, Any], found: Comparison, scale: Scale) ->
         interval = f"{scale.number(found.low, sign=True)} to {scale.number(found.high, sign=True)}"
     difference = scale.number(found.difference, sign=True) + error
     return (
-        baseline_name(name),
+        contender_name(name),
         *_score(side, scale),
         difference,
         interval,

@@ -18,7 +18,7 @@ from layersearch.report.confidence import (
 from layersearch.report.drawing import BLUE, GREY, VERMILION, name_room, new_figure, short
 from layersearch.report.page.evidence import Evidence
 from layersearch.report.page.section import Picture, Section, Table
-from layersearch.report.summary import baseline_name
+from layersearch.space import contender_name
 
 DRAWN = 15  # subsets that are as good, in the figure
 _VERDICTS = {True: "as good", False: "ruled out", None: "not known"}
@@ -67,7 +67,7 @@ def _picture(found: Schedule, evidence: Evidence, *, several: bool) -> Picture:
 def _rows(found: Schedule) -> list[tuple[str, Entry]]:
     """What is shown: the runner-up and the baselines, then what is as good, the cheapest first."""
     special = [("runner-up", found.get("runner_up"))]
-    special += [(baseline_name(name), one) for name, one in found["baselines"].items()]
+    special += [(contender_name(name), one) for name, one in found["baselines"].items()]
     rows: dict[int, tuple[str, Entry]] = {}
     for word, entry in special:
         if entry is not None:

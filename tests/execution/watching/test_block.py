@@ -114,7 +114,7 @@ def test_before_and_after_the_trials_it_says_what_is_done():
             epochs=8,
         )
     )
-    assert "retraining lp ft, 2 of 3, epoch 3 of 8  10/12  ━" in text(shown)
+    assert "retraining LP-FT, 2 of 3, epoch 3 of 8  10/12  ━" in text(shown)
 
 
 def test_a_sampler_shows_its_trials_out_of_the_budget():
