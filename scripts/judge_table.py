@@ -10,14 +10,18 @@ epoch on 1,000 other images and at the end on test images. What is kept is one b
 a strategy can be replayed against the table with the paired comparisons it would have made. The
 files are `<output>/<study>-seed<k>.npz`; a run that is cut short goes on where it stopped, on a
 processor of the same kind: what trains in bfloat16 here and in float32 there is no one table.
+Several processes may fill one table: each is given its `--share`, on a core of its own
+(`taskset -c 0 ... --share 1/2 & taskset -c 1 ... --share 2/2`).
 
 A table that is not full is a sample of the subsets: all up to three units, then others in random
 order. Before these come the subsets that `replay_tables.py --lacking` found strategies to ask for.
 """
 
 import argparse
+import fcntl
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -49,6 +53,7 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=4000, help="test images")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--first", type=Path, help="subsets to train first, of replay_tables.py")
+    parser.add_argument("--share", type=share, default=(1, 1), metavar="I/N")
     parser.add_argument("--output", type=Path, default=Path("runs/tables"))
     parser.add_argument("-o", "--override", action="append", default=[])
     arguments = parser.parse_args()
@@ -71,12 +76,28 @@ def main() -> None:
             parts,
             arguments.output / f"{name}.npz",
             first=[Subset(units) for units in wanted.get(name, ())],
+            share=arguments.share,
             threads=arguments.threads,
         )
 
 
-def fill(parts: Components, path: Path, *, first: Sequence[Subset], threads: int) -> None:
-    """Trains the subsets that the table at `path` lacks, `first` of all those wanted most."""
+def share(text: str) -> tuple[int, int]:
+    """'2/3' is (2, 3), the second of three shares."""
+    number, of = map(int, text.split("/"))
+    if not 1 <= number <= of:
+        raise ValueError(text)
+    return number, of
+
+
+def fill(
+    parts: Components,
+    path: Path,
+    *,
+    first: Sequence[Subset],
+    share: tuple[int, int],
+    threads: int,
+) -> None:
+    """Trains a share of what the table at `path` lacks, `first` of all the subsets wanted most."""
     materials = parts.materials
     place = WorkerPlace(number=0, threads=threads)
     workplace = open_workplace(materials, place)
@@ -99,7 +120,7 @@ def fill(parts: Components, path: Path, *, first: Sequence[Subset], threads: int
         units=[unit.name for unit in workplace.chain.units],
         precision=workplace.precision,
     )
-    for bits in table.missing(first):
+    for bits in table.missing(first, share):
         subset = table.subset(bits)
         validation: list[NDArray[np.uint8]] = []
         judged = torch.empty(0)
@@ -142,17 +163,7 @@ class Table:
         self.precision = precision
         self.unsaved = 0
         self.rows: dict[int, tuple[NDArray[np.uint8], NDArray[np.uint8]]] = {}
-        if path.exists():
-            with np.load(path, allow_pickle=False) as file:
-                assert list(file["units"]) == units
-                self.precision = str(file["precision"])
-                if precision not in (None, self.precision):
-                    raise SystemExit(
-                        f"{path}: was filled in {self.precision}, and would go on in {precision}; "
-                        f"set recipe.precision={self.precision}, or --output elsewhere"
-                    )
-                for index, bits in enumerate(file["subsets"].tolist()):
-                    self.rows[bits] = (file["validation"][index], file["test"][index])
+        self._read()
 
     def subset(self, bits: int) -> Subset:
         """Bit u of `bits` is unit u."""
@@ -162,13 +173,19 @@ class Table:
         """The same the other way."""
         return sum(1 << index for index, unit in enumerate(self.units) if unit in subset)
 
-    def missing(self, first: Sequence[Subset] = ()) -> Iterator[int]:
-        """`first`, then up to three units, then the others in random order: a sample of them."""
+    def missing(
+        self, first: Sequence[Subset] = (), share: tuple[int, int] = (1, 1)
+    ) -> Iterator[int]:
+        """`first`, then up to three units, then the others in random order: a sample of them.
+
+        Every n-th of them, for a share of n, whatever the table has already.
+        """
         every = range(2 ** len(self.units))
         shuffled = np.random.default_rng(0).permutation(len(every))
         order = sorted(every, key=lambda bits: (bits.bit_count() > 3, shuffled[bits]))
         wanted = dict.fromkeys([*map(self.bits, first), *order])
-        return iter([bits for bits in wanted if bits not in self.rows])
+        number, of = share
+        return iter([bits for bits in list(wanted)[number - 1 :: of] if bits not in self.rows])
 
     def add(
         self,
@@ -181,7 +198,35 @@ class Table:
         self.unsaved += 1
 
     def save(self) -> None:
-        """Writes the file anew, aside first."""
+        """Writes the file anew, aside first, with what other processes have added to it."""
+        with self._locked():
+            self._read()
+            self._write()
+        self.unsaved = 0
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with self.path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
+            yield
+
+    def _read(self) -> None:
+        if not self.path.exists():
+            return
+        with np.load(self.path, allow_pickle=False) as file:
+            assert list(file["units"]) == self.units
+            filled_in = str(file["precision"])
+            if self.precision not in (None, filled_in):
+                raise SystemExit(
+                    f"{self.path}: was filled in {filled_in}, and would go on in {self.precision}; "
+                    f"set recipe.precision={filled_in}, or --output elsewhere"
+                )
+            self.precision = filled_in
+            validation, test = file["validation"], file["test"]
+            for index, bits in enumerate(file["subsets"].tolist()):
+                self.rows.setdefault(bits, (validation[index], test[index]))
+
+    def _write(self) -> None:
         order = sorted(self.rows)
         values: dict[str, Any] = {
             "units": np.array(self.units),
@@ -194,7 +239,6 @@ class Table:
         aside = self.path.with_suffix(".partial.npz")
         np.savez_compressed(aside, **values)
         aside.replace(self.path)
-        self.unsaved = 0
 
     def progress(self) -> str:
         """How far it is, and the best test score so far."""

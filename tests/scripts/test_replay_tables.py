@@ -74,6 +74,23 @@ def test_what_a_table_lacks_is_trained_first(replay: ModuleType, tmp_path: Path)
     assert list(table.missing(list(scores.lacking))) == [0b11, 0b10]
 
 
+def test_several_processes_fill_one_table(replay: ModuleType, tmp_path: Path) -> None:
+    judge = sys.modules["judge_table"].Table
+    tables = [judge(tmp_path / "small.npz", units=["a", "b"], precision="fp32") for _ in range(2)]
+    shares = [list(table.missing((), (number, 2))) for number, table in enumerate(tables, 1)]
+    assert sorted([*shares[0], *shares[1]]) == [0b00, 0b01, 0b10, 0b11]
+    for table, bits in zip(tables, shares, strict=True):
+        right = np.packbits(np.ones((2, 1000), dtype=bool), axis=1)
+        table.add(bits[0], right, right[0])
+        table.save()
+        table.save()  # what is there already is neither lost nor doubled
+    (found,) = tables[1:]
+    assert set(found.rows) == {shares[0][0], shares[1][0]}
+    again = judge(tmp_path / "small.npz", units=["a", "b"])
+    assert set(again.rows) == set(found.rows)
+    assert list(again.missing((), (1, 2))) == shares[0][1:]
+
+
 def test_a_table_goes_on_in_its_own_precision(replay: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "small-seed0.npz"
     judge = sys.modules["judge_table"].Table
