@@ -266,6 +266,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("tables", type=Path, nargs="+")
     parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument(
+        "--validation", type=int, default=SAMPLES["validation"], help="validation samples drawn"
+    )
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--figure", type=Path, help="where to draw regret against epochs (SVG)")
     parser.add_argument("--json", type=Path, help="where to write the figures")
@@ -278,7 +281,7 @@ def main() -> None:
     lacking = {}
     for path in arguments.tables:
         scores = Scores(path)
-        results = replayed(scores, arguments.only, arguments.repeats)
+        results = replayed(scores, arguments.only, arguments.repeats, arguments.validation)
         found.setdefault(scores.study, {})[scores.name] = results
         print_results(scores, results)
         lacking[scores.name] = [list(subset) for subset, _ in scores.lacking.most_common()]
@@ -294,16 +297,20 @@ def main() -> None:
         draw(together, arguments.figure)
 
 
-def drawn_samples(seed: int) -> NDArray[np.int64]:
-    """Indices of validation samples, (N,), drawn with replacement."""
-    return np.random.default_rng(seed).integers(0, SAMPLES["validation"], SAMPLES["validation"])
+def drawn_samples(seed: int, count: int = SAMPLES["validation"]) -> NDArray[np.int64]:
+    """Indices of validation samples, (count,), drawn with replacement."""
+    return np.random.default_rng(seed).integers(0, SAMPLES["validation"], count)
 
 
-def replayed(scores: Scores, ways: list[str], repeats: int) -> dict[str, dict[str, float]]:
-    """Means over the repeats, of every way."""
+def replayed(
+    scores: Scores, ways: list[str], repeats: int, count: int = SAMPLES["validation"]
+) -> dict[str, dict[str, float]]:
+    """Means over the repeats, of every way, by so many validation samples."""
     results = {}
     for way in ways:
-        answers = [WAYS[way](Game(scores, drawn_samples(seed), seed)) for seed in range(repeats)]
+        answers = [
+            WAYS[way](Game(scores, drawn_samples(seed, count), seed)) for seed in range(repeats)
+        ]
         scores.lacking.update(
             a.subset for a in answers if a.subset is not None and a.subset not in scores.test
         )

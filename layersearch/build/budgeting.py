@@ -1,9 +1,9 @@
 """What a budget decides before the first trial: whether it is enough, and the protocol of greedy.
 
 Greedy makes the most of a budget: every candidate by the whole schedule where it allows that, else
-a race with looks as long as it allows, then so many finalists by the whole schedule. What was
-chosen is kept in the study, so that whoever goes on with it does the same. Settings that say the
-protocol, or the length of a look, have the last word.
+a race with looks as long as it allows, on as many of the folds, then so many finalists by the whole
+schedule. What was chosen is kept in the study, so that whoever goes on with it does the same.
+Settings that say the protocol, or the length of a look, have the last word.
 """
 
 import time
@@ -22,7 +22,7 @@ from layersearch.build.running import driver_devices
 from layersearch.config import GreedyConfig
 from layersearch.errors import ConfigError, Problem
 from layersearch.execution.budgets import Budgets, Reserve
-from layersearch.report.wording import duration
+from layersearch.report.wording import duration, plural
 from layersearch.strategies.optuna_adapter import StrategySampler
 from layersearch.study import OpenStudy
 from layersearch.study.attributes import PLAN, PROTOCOL
@@ -39,11 +39,12 @@ class Choice:
     """A protocol that a budget chose."""
 
     options: Mapping[str, Any]  # of greedy; empty: as it was described
+    folds: int | None = None  # of every trial, the first so many; None: all
     why: str = ""
 
     def to_attribute(self) -> dict[str, Any]:
         """As a study keeps it."""
-        return {"options": dict(self.options), "why": self.why}
+        return {"options": dict(self.options), "folds": self.folds, "why": self.why}
 
 
 def chooses(prepared: Prepared, given: Given) -> bool:
@@ -84,28 +85,68 @@ def choose(prepared: Prepared, given: Given, rates: Rates | None) -> Choice:
         return replace(whole, why=why)
     materials = prepared.parts.materials
     leaps = isinstance(section := prepared.config.strategy, GreedyConfig) and bool(section.leap)
-    races = list(_races(materials.recipe.epochs, leaps=leaps, least=least_look_of(materials)))
-    for place, (look, finalists) in enumerate(races):
-        options = {"protocol": "fast", "look_epochs": look, "finalists": finalists}
-        case = _case(apply(prepared, Choice(options=options), given), rates)
+    every = len(materials.data.folds)
+    races = list(
+        _races(materials.recipe.epochs, leaps=leaps, least=least_look_of(materials), folds=every)
+    )
+    for place, race in enumerate(races):
+        choice = Choice(
+            options={
+                "protocol": "fast",
+                "look_epochs": race.look,
+                "finalists": race.finalists,
+            },
+            folds=race.folds if race.folds < every else None,
+        )
+        case = _case(apply(prepared, choice, given), rates)
         if _fits(prepared, case) or place == len(races) - 1:
-            return Choice(options=options, why=_why(prepared, longest, case, look, finalists))
+            return replace(choice, why=_why(prepared, longest, case, race))
     raise AssertionError("a recipe of two epochs has a race")
 
 
-def _why(prepared: Prepared, longest: Case, case: Case, look: int, finalists: int) -> str:
-    epochs = f"{look} epoch{'s' if look != 1 else ''}"
-    last = f"{finalists} finalist{'s' if finalists != 1 else ''} at most"
+def _why(prepared: Prepared, longest: Case, case: Case, race: "_Race") -> str:
+    every = len(prepared.parts.materials.data.folds)
+    folds = "" if race.folds == every else f", all on {race.folds} of the {every} folds"
+    last = f"{plural(race.finalists, 'finalist')} at most"
     plenty = "" if _fits(prepared, case) else "; the budget will end the looks"
     return (
         "the budget does not take every candidate of greedy by the whole schedule "
-        f"({_amounts(longest)} if {ROUNDS} rounds gain), so it races: looks of {epochs}, then "
-        f"{last} ({_amounts(case)}){plenty}; strategy.protocol has the last word"
+        f"({_amounts(longest)} if {ROUNDS} rounds gain), so it races: looks of "
+        f"{plural(race.look, 'epoch')}, then {last}{folds} ({_amounts(case)}){plenty}; "
+        "strategy.protocol has the last word"
+    )
+
+
+def cut_short(prepared: Prepared, given: Given, rates: Rates | None = None) -> str:
+    """That a budget ends greedy within its first round, as described; '' if it does not.
+
+    Args:
+        prepared: a search that leaves nothing to choose.
+        given: objects of the user's.
+        rates: of this machine; None: budgets of time are not looked at.
+    """
+    section, sampler = prepared.config.strategy, prepared.proposing.sampler
+    if given.strategy is not None or not isinstance(section, GreedyConfig):
+        return ""
+    said = [f"strategy.{name}" for name in _SAID if name in section.model_fields_set]
+    if not said or not isinstance(sampler, StrategySampler):
+        return ""
+    rates = rates or _TIMELESS
+    taken = Estimate(prepared, rates).case(0)
+    wanted = Estimate(prepared, rates, bounded=False).case(0)
+    if taken.trials >= wanted.trials:
+        return ""
+    return (
+        f"the budget takes {taken.trials} of the {plural(wanted.trials, 'trial')} of greedy's "
+        f"first round ({_amounts(wanted)}); leave out {' and '.join(said)}, and the budget chooses "
+        "how to search, or give it more"
     )
 
 
 def apply(prepared: Prepared, choice: Choice, given: Given) -> Prepared:
-    """The search by the protocol that was chosen."""
+    """The search by the protocol that was chosen, on the folds that were."""
+    if choice.folds is not None:
+        prepared = _on_folds(prepared, choice.folds)
     if not choice.options:
         return prepared
     section = prepared.config.strategy.model_copy(update=dict(choice.options))
@@ -113,6 +154,13 @@ def apply(prepared: Prepared, choice: Choice, given: Given) -> Prepared:
     parts, least = prepared.parts, least_look_of(prepared.parts.materials)
     proposing = build_proposing(config, given, parts.space, least_look=least)
     return replace(prepared, proposing=proposing)
+
+
+def _on_folds(prepared: Prepared, count: int) -> Prepared:
+    parts = prepared.parts
+    data = parts.materials.data
+    materials = replace(parts.materials, data=replace(data, folds=data.folds[:count]))
+    return replace(prepared, parts=replace(parts, materials=materials))
 
 
 def settle(
@@ -132,8 +180,8 @@ def settle(
         tell: is told what was chosen.
         decides: whether to choose where nothing was; a worker goes by what its driver chose.
     """
+    kept = opened.study.user_attrs.get(PROTOCOL)
     if chooses(prepared, given):
-        kept = opened.study.user_attrs.get(PROTOCOL)
         if kept is not None:
             choice = Choice(**kept)
         elif not decides or opened.history().known:
@@ -145,6 +193,10 @@ def settle(
             tell(choice.why)
         prepared = apply(prepared, choice, given)
         opened.study.sampler = prepared.proposing.sampler
+    elif kept is not None:  # whatever goes on with it now, scores are compared on the same folds
+        prepared = apply(prepared, Choice(options={}, folds=Choice(**kept).folds), given)
+    elif decides and not opened.history().known and (warning := cut_short(prepared, given)):
+        tell(warning)
     _reserve(prepared, opened)
     return prepared
 
@@ -183,13 +235,16 @@ def check_least(prepared: Prepared, given: Given) -> None:
     Raises:
         ConfigError: with the least that would do.
     """
+    if chooses(prepared, given):  # it will take as few folds as it must
+        prepared = _on_folds(prepared, 1)
     budgets = build_budgets(prepared.config, prepared.parts)
     folds = budgets.trainings_per_trial
-    least = _least_epochs(prepared, given, budgets)
+    least = _least_epochs(prepared, budgets)
     problems = [
         Problem(
             where=f"execution.budget.{name}",
-            what=f"one trial takes {each} {name} ({folds} folds{more}), and the budget is {limit}",
+            what=f"one trial takes {each} {name} ({plural(folds, 'fold')}{more}), "
+            f"and the budget is {limit}",
             remedy=f"give at least {each} {name}",
         )
         for name, limit, each, more in (
@@ -202,17 +257,13 @@ def check_least(prepared: Prepared, given: Given) -> None:
         raise ConfigError(problems)
 
 
-def _least_epochs(prepared: Prepared, given: Given, budgets: Budgets) -> int:
-    sampler = prepared.proposing.sampler
-    race = race_of(getattr(sampler, "strategy", None))
-    if chooses(prepared, given):
-        return budgets.epochs_of(1)  # it will look as shortly as it must
-    if race is not None:
-        return budgets.epochs_of(race.epochs)
-    return budgets.epochs_per_trial
+def _least_epochs(prepared: Prepared, budgets: Budgets) -> int:
+    race = race_of(getattr(prepared.proposing.sampler, "strategy", None))
+    return budgets.epochs_per_trial if race is None else budgets.epochs_of(race.epochs)
 
 
 def _check_time(prepared: Prepared, rates: Rates) -> None:
+    prepared = _on_folds(prepared, 1)
     estimate = Estimate(prepared, rates)
     limit = _seconds(prepared)
     first = min((prepared.parts.space.subset(()), *_singles(prepared)), key=len)
@@ -255,18 +306,42 @@ def _reserve(prepared: Prepared, opened: OpenStudy) -> None:
     ).why_no_look
 
 
-def _races(epochs: int, *, leaps: bool, least: int) -> Iterator[tuple[int, int]]:
-    """Epochs of a look and finalists, the best first, the cheapest last.
+@dataclass(frozen=True, kw_only=True)
+class _Race:
+    look: int  # epochs
+    finalists: int
+    folds: int
+
+
+def _races(epochs: int, *, leaps: bool, least: int, folds: int) -> Iterator[_Race]:
+    """The best first, the cheapest last.
 
     Before a leap longer looks than usual, and more finalists, were no better on tables of trained
-    subsets (`docs/benchmarks.md`).
+    subsets, and fewer validation samples cost less than looks that are too short for any order
+    (`docs/benchmarks.md`).
+
+    Args:
+        epochs: of the whole schedule.
+        leaps: whether one round of looks is followed by the leap.
+        least: epochs that a look needs.
+        folds: that there are.
     """
     if leaps:
         longest = min(usual_look(epochs, least), epochs - 1)
-        yield from ((look, 1) for look in range(longest, 0, -1))
+        shortest = min(least, longest)
+        for look in range(longest, shortest - 1, -1):
+            yield _Race(look=look, finalists=1, folds=folds)
+        for some in range(folds - 1, 0, -1):
+            yield _Race(look=shortest, finalists=1, folds=some)
+        for look in range(shortest - 1, 0, -1):
+            yield _Race(look=look, finalists=1, folds=1)
         return
-    yield from ((look, _FINALISTS) for look in range(max(1, epochs // 2), 0, -1))
-    yield from ((1, finalists) for finalists in range(_FINALISTS - 1, 0, -1))
+    for look in range(max(1, epochs // 2), 0, -1):
+        yield _Race(look=look, finalists=_FINALISTS, folds=folds)
+    for finalists in range(_FINALISTS - 1, 0, -1):
+        yield _Race(look=1, finalists=finalists, folds=folds)
+    for some in range(folds - 1, 0, -1):
+        yield _Race(look=1, finalists=1, folds=some)
 
 
 def _case(prepared: Prepared, rates: Rates) -> Case:

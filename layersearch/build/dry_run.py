@@ -1,6 +1,14 @@
 """The plan of a search that is not begun: nothing is written to its study or its storage."""
 
-from layersearch.build.budgeting import Choice, apply, check_least, choose, chooses, rates_for
+from layersearch.build.budgeting import (
+    Choice,
+    apply,
+    check_least,
+    choose,
+    chooses,
+    cut_short,
+    rates_for,
+)
 from layersearch.build.given import NOTHING_GIVEN, Given
 from layersearch.build.planning import Plan, plan
 from layersearch.build.preparing import prepare
@@ -27,13 +35,17 @@ def run_plan(config: SearchConfig, *, given: Given = NOTHING_GIVEN) -> Plan:
         check_least(prepared, given)
     else:
         check_fingerprint(config.study_name, past.attributes, prepared.parts.fingerprint)
-    if chooses(prepared, given):
-        kept = None if past is None else past.attributes.get(PROTOCOL)
+    kept = None if past is None else past.attributes.get(PROTOCOL)
+    if kept is not None and not chooses(prepared, given):
+        choice = Choice(options={}, folds=Choice(**kept).folds)
+    elif chooses(prepared, given):
         if kept is not None:
             choice = Choice(**kept)
         elif past is None or not past.trials.known:
             rates = rates_for(prepared, given)
             choice = choose(prepared, given, rates)
+    elif past is None:
+        choice = Choice(options={}, why=cut_short(prepared, given))
     return plan(
         apply(prepared, choice, given),
         past=None if past is None else past.trials,

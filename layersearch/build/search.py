@@ -99,6 +99,7 @@ def run_to_end(
         report_if_it_fails(opened.study, study_folder(config), observers),
     ):
         prepared = settle(prepared, opened, given, tell=audience.message)
+        parts = prepared.parts  # a budget may have it use some of the folds
         keep_plan(opened.study, plan_of(config))
         describe_search(opened.study, parts)
         if parts.latency is not None:

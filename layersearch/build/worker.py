@@ -98,6 +98,7 @@ def _help(
         wait_for_plan(prepared, opened, given, seconds=wait)
         check_plan(opened.study, plan_of(config))
         prepared = settle(prepared, opened, given, tell=audience.message, decides=False)
+        parts = prepared.parts
         audience.began(
             beginning(
                 config,

@@ -1,7 +1,6 @@
 """The answer: what to tune, how good that is, how sure that is; and what is missing of it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from layersearch.report.confidence import confidence_sentences
 from layersearch.report.page.evidence import Evidence
@@ -137,7 +136,7 @@ def _facts(evidence: Evidence, trials: Evidence) -> list[tuple[str, ...]]:
         rows.append(
             (
                 "data",
-                (f"{trained or '?'} training samples, {classes} classes, {_folds(data)}"),
+                (f"{trained or '?'} training samples, {classes} classes, {_folds(evidence)}"),
             )
         )
     strategy = (evidence.config.get("strategy") or {}).get("name")
@@ -157,10 +156,12 @@ def _facts(evidence: Evidence, trials: Evidence) -> list[tuple[str, ...]]:
     return rows
 
 
-def _folds(data: Mapping[str, Any]) -> str:
-    number = (data.get("folds") or {}).get("count")
-    if not isinstance(number, int):
+def _folds(evidence: Evidence) -> str:
+    number, every = evidence.folds, evidence.folds_of_data
+    if number is None:
         return "validated as it says"
+    if every is not None and number < every:
+        return f"{number} of {every} folds"
     return f"{number} folds" if number > 1 else "one hold-out to validate on"
 
 

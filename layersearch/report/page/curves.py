@@ -56,7 +56,7 @@ def curves_section(evidence: Evidence) -> Section | None:
     lead = [f"{number} with a learning curve, {len(stopped) or 'none'} of them pruned."]
     if len(drawn) < len(every):
         lead.append(f"Drawn are {len(drawn)}: the best ones, and others evenly over the study.")
-    folds = _folds(evidence)
+    folds = evidence.folds or 1
     notes = []
     if folds > 1 and stopped:
         notes.append(
@@ -197,9 +197,3 @@ def _pruned(stopped: Sequence[TrialRecord], evidence: Evidence) -> Table:
         text=frozenset({1, 4}),
         folded=len(rows) > 5,
     )
-
-
-def _folds(evidence: Evidence) -> int:
-    folds = (evidence.made_with.get("data") or {}).get("folds") or {}
-    value = folds.get("count") if isinstance(folds, Mapping) else None
-    return value if isinstance(value, int) else 1

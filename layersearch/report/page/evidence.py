@@ -69,6 +69,19 @@ class Evidence:
         return found if isinstance(found, Mapping) else {}
 
     @cached_property
+    def folds(self) -> int | None:
+        """That a trial is trained on; a budget may have taken some of those that the data has."""
+        trained = self.search.get("folds")
+        return len(trained) if isinstance(trained, list) and trained else self.folds_of_data
+
+    @property
+    def folds_of_data(self) -> int | None:
+        """Into which the training samples were divided."""
+        described = (self.made_with.get("data") or {}).get("folds")
+        count = described.get("count") if isinstance(described, Mapping) else None
+        return count if isinstance(count, int) else None
+
+    @cached_property
     def scored(self) -> tuple[TrialRecord, ...]:
         """The best trial of each subset that has a score, the best first."""
         records = [r for r in self.history.scores.values() if r.score is not None]
