@@ -117,13 +117,14 @@ def _why(prepared: Prepared, longest: Case, case: Case, race: "_Race") -> str:
     )
 
 
-def cut_short(prepared: Prepared, given: Given, rates: Rates | None = None) -> str:
+def cut_short(prepared: Prepared, given: Given) -> str:
     """That a budget ends greedy within its first round, as described; '' if it does not.
+
+    A budget of time is not looked at: the plan shows what it takes.
 
     Args:
         prepared: a search that leaves nothing to choose.
         given: objects of the user's.
-        rates: of this machine; None: budgets of time are not looked at.
     """
     section, sampler = prepared.config.strategy, prepared.proposing.sampler
     if given.strategy is not None or not isinstance(section, GreedyConfig):
@@ -131,9 +132,8 @@ def cut_short(prepared: Prepared, given: Given, rates: Rates | None = None) -> s
     said = [f"strategy.{name}" for name in _SAID if name in section.model_fields_set]
     if not said or not isinstance(sampler, StrategySampler):
         return ""
-    rates = rates or _TIMELESS
-    taken = Estimate(prepared, rates).case(0)
-    wanted = Estimate(prepared, rates, bounded=False).case(0)
+    taken = Estimate(prepared, _TIMELESS).case(0)
+    wanted = Estimate(prepared, _TIMELESS, bounded=False).case(0)
     if taken.trials >= wanted.trials:
         return ""
     return (
