@@ -36,6 +36,7 @@ TINY = (
     f"objective.metric={METRIC}",
 )
 PATIENCE = 300  # seconds for anything to happen
+IDLE = 20.0  # seconds without a trial while others train: waiting for them
 
 
 def settings(*more: str) -> list[str]:
@@ -260,7 +261,24 @@ class Place:
         before = self.study.by_driver("COMPLETE")[token]
         self.gate.open()
         wait_until(lambda: self.study.by_driver("COMPLETE")[token] > before, running=runs)
-        self.all_train(*runs)
+        self.gate.close()
+        closed = time.monotonic()
+
+        def all_train() -> bool:
+            nonlocal closed
+            if time.monotonic() - closed > IDLE:
+                # It closed on the last trials of a round, and who has none waits for their end.
+                self._let_one_end(runs)
+                closed = time.monotonic()
+            return all(self._training(run) for run in runs)
+
+        wait_until(all_train, running=runs)
+
+    def _let_one_end(self, runs: Sequence[Run]) -> None:
+        before = len(self.study.trials("COMPLETE"))
+        self.gate.open()
+        wait_until(lambda: len(self.study.trials("COMPLETE")) > before, running=runs)
+        self.gate.close()
 
     def remember(self) -> None:
         """What has ended now must still be there in the end."""
