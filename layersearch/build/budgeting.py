@@ -50,12 +50,12 @@ class Choice:
 def chooses(prepared: Prepared, given: Given) -> bool:
     """Whether there is a protocol to choose for a budget."""
     config = prepared.config
-    section = config.strategy
+    section, budget = config.strategy, config.execution.budget
     return (
         given.strategy is None
         and isinstance(section, GreedyConfig)
         and not set(_SAID) & section.model_fields_set
-        and (config.execution.budget.epochs is not None or _seconds(prepared) is not None)
+        and any(limit is not None for limit in (budget.epochs, budget.trainings, budget.seconds))
         and isinstance(config.recipe.epochs, int)
         and config.recipe.epochs > 1
     )
@@ -360,7 +360,7 @@ def _fits(prepared: Prepared, case: Case) -> bool:
 
 def _amounts(case: Case) -> str:
     time_too = f", {duration(case.seconds)}" if case.seconds else ""
-    return f"{case.epochs} epochs{time_too}"
+    return f"{plural(case.trainings, 'training')}, {plural(case.epochs, 'epoch')}{time_too}"
 
 
 def _seconds(prepared: Prepared) -> float | None:

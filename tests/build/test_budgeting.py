@@ -83,6 +83,19 @@ def test_before_a_leap_looks_are_as_usual_then_shorter_then_on_fewer_folds(
     assert Choice(**choice.to_attribute()) == choice
 
 
+@pytest.mark.parametrize(
+    ("trainings", "protocol", "folds"),
+    [(23 * 2, "whole", None), (9 * 2, "fast", None), (9 * 2 - 1, "fast", 1)],
+)
+def test_a_budget_of_trainings_buys_folds_too(
+    tmp_path: Path, trainings: int, protocol: str, folds: int | None
+) -> None:
+    search = prepared(tmp_path, execution={"budget": f"{trainings}trainings"})
+    choice = choose(search, NOTHING_GIVEN, None)
+    assert chooses(search, NOTHING_GIVEN)
+    assert (choice.options["protocol"], choice.folds) == (protocol, folds)
+
+
 def test_a_budget_that_takes_whole_schedules_buys_them(tmp_path: Path) -> None:
     search = prepared(tmp_path, execution={"budget": f"{23 * 8}epochs"})
     choice = choose(search, NOTHING_GIVEN, None)
@@ -135,8 +148,9 @@ def test_on_fewer_folds_hardly_a_budget_is_too_small(tmp_path: Path) -> None:
             {"name": "greedy", "protocol": "whole"},
             "63epochs",
             (
-                "the budget takes 7 of the 8 trials of greedy's first round (64 epochs); leave "
-                "out strategy.protocol, and the budget chooses how to search, or give it more"
+                "the budget takes 7 of the 8 trials of greedy's first round (16 trainings, 64 "
+                "epochs); leave out strategy.protocol, and the budget chooses how to search, or "
+                "give it more"
             ),
         ),
         ({"name": "greedy", "protocol": "whole"}, "64epochs", ""),

@@ -79,7 +79,7 @@ def test_a_small_budget_takes_fewer_folds_and_whoever_goes_on_keeps_to_them() ->
     # A look at no unit and at each of three, and the leap; on both folds it were twice as many.
     first = search("few", recipe=recipe, strategy="greedy", execution={"budget": "8epochs"},
                    observers=[heard])  # fmt: skip
-    assert any("all on 1 of the 2 folds (8 epochs)" in text for text in heard.messages)
+    assert any("all on 1 of the 2 folds (5 trainings, 8 epochs)" in text for text in heard.messages)
     done = trials(first)
     assert [t.user_attrs["epochs"] for t in done] == [1, 1, 1, 1, 4]
     assert "1 of 2 folds" in (first.folder / "report.html").read_text()
