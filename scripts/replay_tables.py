@@ -197,7 +197,8 @@ def by_sampler(
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
             else:
                 study.tell(trial, record.score)
-        game.answer.subset = Subset(study.best_trial.user_attrs["subset"])
+        if study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE]):
+            game.answer.subset = Subset(study.best_trial.user_attrs["subset"])
         return game.answer
 
     return play

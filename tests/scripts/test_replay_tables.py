@@ -74,6 +74,18 @@ def test_what_a_table_lacks_is_trained_first(replay: ModuleType, tmp_path: Path)
     assert list(table.missing(list(scores.lacking))) == [0b11, 0b10]
 
 
+def test_a_sampler_of_which_a_table_has_nothing_chooses_nothing(
+    replay: ModuleType, tmp_path: Path
+) -> None:
+    units = [f"unit{number}" for number in range(12)]
+    path = tmp_path / "small-seed0.npz"
+    table = sys.modules["judge_table"].Table(path, units=units, precision="fp32")
+    right = np.packbits(np.ones((2, 1000), dtype=bool), axis=1)
+    table.add(0, right, np.packbits(np.arange(4000) < 3000))
+    table.save()
+    assert replay.replayed(replay.Scores(path), ["random, 20 trials"], repeats=1) == {}
+
+
 def test_several_processes_fill_one_table(replay: ModuleType, tmp_path: Path) -> None:
     judge = sys.modules["judge_table"].Table
     tables = [judge(tmp_path / "small.npz", units=["a", "b"], precision="fp32") for _ in range(2)]
