@@ -163,6 +163,18 @@ def _on_folds(prepared: Prepared, count: int) -> Prepared:
     return replace(prepared, parts=replace(parts, materials=materials))
 
 
+def kept_choice(attributes: Mapping[str, Any], prepared: Prepared, given: Given) -> Choice | None:
+    """What a study's budget chose, from its attributes; None: nothing.
+
+    Of a search that has nothing to choose now only the folds: its scores are compared with others.
+    """
+    kept = attributes.get(PROTOCOL)
+    if kept is None:
+        return None
+    choice = Choice(**kept)
+    return choice if chooses(prepared, given) else Choice(options={}, folds=choice.folds)
+
+
 def settle(
     prepared: Prepared,
     opened: OpenStudy,
@@ -180,23 +192,19 @@ def settle(
         tell: is told what was chosen.
         decides: whether to choose where nothing was; a worker goes by what its driver chose.
     """
-    kept = opened.study.user_attrs.get(PROTOCOL)
-    if chooses(prepared, given):
-        if kept is not None:
-            choice = Choice(**kept)
-        elif not decides or opened.history().known:
+    choice = kept_choice(opened.study.user_attrs, prepared, given)
+    if choice is None:
+        if not decides or opened.history().known:
             choice = Choice(options={})
-        else:
+        elif chooses(prepared, given):
             choice = choose(prepared, given, rates_for(prepared, given, tell=tell))
             opened.study.set_user_attr(PROTOCOL, choice.to_attribute())
-        if choice.why:
-            tell(choice.why)
-        prepared = apply(prepared, choice, given)
-        opened.study.sampler = prepared.proposing.sampler
-    elif kept is not None:  # whatever goes on with it now, scores are compared on the same folds
-        prepared = apply(prepared, Choice(options={}, folds=Choice(**kept).folds), given)
-    elif decides and not opened.history().known and (warning := cut_short(prepared, given)):
-        tell(warning)
+        else:
+            choice = Choice(options={}, why=cut_short(prepared, given))
+    if choice.why:
+        tell(choice.why)
+    prepared = apply(prepared, choice, given)
+    opened.study.sampler = prepared.proposing.sampler
     _reserve(prepared, opened)
     return prepared
 

@@ -7,6 +7,7 @@ from layersearch.build.budgeting import (
     choose,
     chooses,
     cut_short,
+    kept_choice,
     rates_for,
 )
 from layersearch.build.given import NOTHING_GIVEN, Given
@@ -14,7 +15,6 @@ from layersearch.build.planning import Plan, plan
 from layersearch.build.preparing import prepare
 from layersearch.build.search import past_of
 from layersearch.config import SearchConfig
-from layersearch.study.attributes import PROTOCOL
 from layersearch.study.fingerprint import check_fingerprint
 
 
@@ -35,17 +35,15 @@ def run_plan(config: SearchConfig, *, given: Given = NOTHING_GIVEN) -> Plan:
         check_least(prepared, given)
     else:
         check_fingerprint(config.study_name, past.attributes, prepared.parts.fingerprint)
-    kept = None if past is None else past.attributes.get(PROTOCOL)
-    if kept is not None and not chooses(prepared, given):
-        choice = Choice(options={}, folds=Choice(**kept).folds)
-    elif chooses(prepared, given):
-        if kept is not None:
-            choice = Choice(**kept)
-        elif past is None or not past.trials.known:
+    kept = None if past is None else kept_choice(past.attributes, prepared, given)
+    if kept is not None:
+        choice = kept
+    elif past is None or not past.trials.known:
+        if chooses(prepared, given):
             rates = rates_for(prepared, given)
             choice = choose(prepared, given, rates)
-    elif past is None:
-        choice = Choice(options={}, why=cut_short(prepared, given))
+        else:
+            choice = Choice(options={}, why=cut_short(prepared, given))
     return plan(
         apply(prepared, choice, given),
         past=None if past is None else past.trials,
