@@ -7,19 +7,28 @@ from pathlib import Path
 from layersearch import Outcome
 
 VARIABLE = "LAYERSEARCH_TEST_GATE"  # path of the file; none: the gate is open
+HOLDER = "LAYERSEARCH_TEST_HOLDER"  # who is held there
 METRIC = "tests.e2e.gate:accuracy"
 
 
 def accuracy(outcome: Outcome) -> float:
     """The share of hits, once the gate is open."""
-    gate = os.environ.get(VARIABLE)
-    while gate and Path(gate).exists():
-        time.sleep(0.02)
+    path = os.environ.get(VARIABLE)
+    if path:
+        _pass(Gate(Path(path)), os.environ.get(HOLDER, "nobody"))
     return float((outcome.predictions == outcome.targets).float().mean())
 
 
+def _pass(gate: "Gate", holder: str) -> None:
+    sign = gate.sign(holder)
+    while gate.path.exists():
+        sign.touch()
+        time.sleep(0.02)
+    sign.unlink(missing_ok=True)
+
+
 class Gate:
-    """Its file; a trial that is in training when it closes does not end before it opens."""
+    """Its file; a trial that it holds does not end before it opens."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -31,3 +40,11 @@ class Gate:
     def open(self) -> None:
         """They go on."""
         self.path.unlink(missing_ok=True)
+
+    def sign(self, holder: str) -> Path:
+        """The file that says that a trial of this process is held."""
+        return self.path.with_name(f"{self.path.name}-{holder}")
+
+    def holds(self, holder: str) -> bool:
+        """Whether it is held now; what merely trains may have passed, and end at any moment."""
+        return self.path.exists() and self.sign(holder).exists()

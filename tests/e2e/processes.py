@@ -18,7 +18,7 @@ from layersearch.study import open_storage, resolve_storage
 from layersearch.study.drivers import DriverRecord, driver_records
 from layersearch.study.resilient import ResilientStorage
 from tests.e2e.conftest import ROOT, environment
-from tests.e2e.gate import METRIC, VARIABLE, Gate
+from tests.e2e.gate import HOLDER, METRIC, VARIABLE, Gate
 from tests.hosts import Host
 
 DIGITS = ROOT / "search_spaces" / "digits.yaml"
@@ -50,7 +50,7 @@ class Run:
     Args:
         words: of the command line; the tiny search's settings follow the second.
         folder: where to run it; its output goes to files there.
-        name: of these files.
+        name: of these files, and of what the gate holds.
         more: settings, after the tiny search's.
         host: where it runs; None: here.
         env: variables besides this process's.
@@ -65,6 +65,7 @@ class Run:
         host: Host | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
+        self.name = name
         self.out_file, self.err_file = folder / f"{name}.out", folder / f"{name}.err"
         self._host = host
         prefix = [] if host is None else host.prefix(folder=folder)
@@ -238,41 +239,43 @@ class Place:
             name=name,
             more=[*self._settings, *more],
             host=host,
-            env={VARIABLE: str(self.gate.path), **(env or {})},
+            env={VARIABLE: str(self.gate.path), HOLDER: name, **(env or {})},
         )
         self._runs.append(run)
         return run
 
     def all_train(self, *runs: Run) -> list[str]:
-        """Closes the gate, and returns when each has a trial; their tokens."""
+        """Closes the gate, and returns when it holds a trial of each; their tokens."""
         self.gate.close()
-        wait_until(lambda: all(self._training(run) for run in runs), running=runs)
-        return [self._training(run) for run in runs]
+        wait_until(lambda: all(self._held(run) for run in runs), running=runs)
+        return [self._held(run) for run in runs]
 
-    def _training(self, run: Run) -> str:
-        """The run's token if it has a trial, else ''."""
+    def _held(self, run: Run) -> str:
+        """The run's token if the gate holds its trial, else ''."""
+        if not self.gate.holds(run.name):
+            return ""
         # A driver that was killed may be RUNNING until another, between two trials, finds it dead.
         running = self.study.by_driver("RUNNING")
         mine = (r.token for r in driver_records(self.study.attributes) if run.drives(r))
         return next((token for token in mine if token in running), "")
 
     def some_end(self, token: str, *runs: Run) -> None:
-        """Opens the gate until a driver has ended a trial, and returns when each has one again."""
+        """Opens the gate until a driver has ended a trial, and returns when it holds one of each."""
         before = self.study.by_driver("COMPLETE")[token]
         self.gate.open()
         wait_until(lambda: self.study.by_driver("COMPLETE")[token] > before, running=runs)
         self.gate.close()
         closed = time.monotonic()
 
-        def all_train() -> bool:
+        def all_held() -> bool:
             nonlocal closed
             if time.monotonic() - closed > IDLE:
                 # It closed on the last trials of a round, and who has none waits for their end.
                 self._let_one_end(runs)
                 closed = time.monotonic()
-            return all(self._training(run) for run in runs)
+            return all(self._held(run) for run in runs)
 
-        wait_until(all_train, running=runs)
+        wait_until(all_held, running=runs)
 
     def _let_one_end(self, runs: Sequence[Run]) -> None:
         before = len(self.study.trials("COMPLETE"))
