@@ -25,12 +25,11 @@ from layersearch.execution.budgets import Budgets, Reserve
 from layersearch.report.wording import duration, plural
 from layersearch.strategies.optuna_adapter import StrategySampler
 from layersearch.study import OpenStudy
-from layersearch.study.attributes import PLAN, PROTOCOL
+from layersearch.study.attributes import PROTOCOL
 from layersearch.study.lease import seconds_driven
 
 ROUNDS = 3  # that gain in the search that has to fit; most gain fewer
 _FINALISTS = 3
-_PATIENCE = 60.0  # seconds for a driver to choose
 _SAID = ("protocol", "look_epochs", "finalists")  # settings that leave nothing to choose
 
 
@@ -207,22 +206,6 @@ def settle(
     opened.study.sampler = prepared.proposing.sampler
     _reserve(prepared, opened)
     return prepared
-
-
-def wait_for_plan(prepared: Prepared, opened: OpenStudy, given: Given, *, seconds: float) -> None:
-    """Waits until the driver of a study has chosen, which may take it a measurement.
-
-    Args:
-        prepared: a worker's search.
-        opened: its study.
-        given: objects of the user's.
-        seconds: to wait, at least a minute.
-    """
-    end = time.monotonic() + max(_PATIENCE, seconds)
-    while chooses(prepared, given) and PLAN not in opened.study.user_attrs:
-        if time.monotonic() > end:
-            return
-        time.sleep(0.2)
 
 
 def rates_for(

@@ -12,6 +12,7 @@ from layersearch.build.budgeting import (
 )
 from layersearch.build.given import NOTHING_GIVEN, Given
 from layersearch.build.planning import Plan, plan
+from layersearch.build.precision import apply_precision, kept_precision
 from layersearch.build.preparing import prepare
 from layersearch.build.search import past_of
 from layersearch.config import SearchConfig
@@ -35,6 +36,7 @@ def run_plan(config: SearchConfig, *, given: Given = NOTHING_GIVEN) -> Plan:
         check_least(prepared, given)
     else:
         check_fingerprint(config.study_name, past.attributes, prepared.parts.fingerprint)
+        prepared = apply_precision(prepared, kept_precision(past.attributes, past.trials))
     kept = None if past is None else kept_choice(past.attributes, prepared, given)
     if kept is not None:
         choice = kept

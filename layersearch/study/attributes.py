@@ -43,6 +43,7 @@ LOST = "lost"  # its worker died
 BATCH_PARTS = "batch_parts"  # it ran out of memory; the next trial of its subset needs so many
 MICRO_BATCH = "micro_batch"  # samples at a time, where memory did not take a batch
 INFEASIBLE = "infeasible"  # ruled out before training: the limit that the subset breaks
+PRECISION = "precision"  # that it was trained in: fp32, bf16 or fp16; of the study: that all are
 MEMO_OF = "memo_of"  # number of the trial whose score it repeats without training
 
 # Of the study.

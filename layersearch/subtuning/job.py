@@ -134,9 +134,9 @@ class SubtuningJob:
         spent["flops"] += prefix - self._counted
         self._counted = prefix
         result = _result(replace(outcome, costs=spent), materials.objective)
-        if parts == 1:
-            return result
-        attributes = {**result.attributes, "micro_batch": samples_at_a_time(recipe, parts)}
+        attributes = {**result.attributes, "precision": self.workplace.precision}
+        if parts > 1:
+            attributes["micro_batch"] = samples_at_a_time(recipe, parts)
         return replace(result, attributes=attributes)
 
     def _prefetch(self) -> None:

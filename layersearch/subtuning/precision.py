@@ -1,11 +1,17 @@
 """The number format that trials compute in: what `recipe.precision: auto` means where they run."""
 
+import platform
+from functools import cache
+from pathlib import Path
+
 import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from layersearch.errors import RecipeError
 from layersearch.subtuning.recipe import Precision
+
+_PROCESSOR = Path("/proc/cpuinfo")
 
 
 def resolve_precision(
@@ -38,17 +44,25 @@ def _has_fast_bf16(device: torch.device, network: nn.Module | None) -> bool:
         return False
     if _processor_has("amx_tile"):  # multiplies bf16 matrices in hardware
         return True
-    # Dot products of bf16 pairs in hardware: a training step 1.6 to 2.3 times as fast. But strided
-    # depthwise convolutions have no fast kernel there, so mobile networks are slower, by up to half
-    # (docs/benchmarks.md). Without either, bf16 is emulated, and slower for all.
+    # Dot products of bf16 pairs in hardware: a training step is 1.6 to 2.3 times as fast on AMD's
+    # processors, but slower on Intel's, which compute as many float32 products at a time. Strided
+    # depthwise convolutions have no fast kernel, so mobile networks are slower on either, by up to
+    # half (docs/benchmarks.md). Without such products bf16 is emulated, and slower for all.
     strided = network is not None and _has_strided_depthwise(network)
-    return _processor_has("avx512_bf16") and not strided
+    return _processor_has("avx512_bf16") and _is_amd() and not strided
 
 
 def _processor_has(feature: str) -> bool:
     # Not in every version of torch, nor on every kind of processor.
     probe = getattr(torch.cpu, f"_is_{feature}_supported", None)
     return bool(probe and probe())
+
+
+@cache
+def _is_amd() -> bool:
+    """Whether AMD made the processor, as Linux or, elsewhere, Python has it."""
+    told = _PROCESSOR.read_text() if _PROCESSOR.is_file() else platform.processor()
+    return "AuthenticAMD" in told
 
 
 def _has_strided_depthwise(network: nn.Module) -> bool:

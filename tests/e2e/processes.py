@@ -260,7 +260,7 @@ class Place:
         return next((token for token in mine if token in running), "")
 
     def some_end(self, token: str, *runs: Run) -> None:
-        """Opens the gate until a driver has ended a trial, and returns when it holds one of each."""
+        """Opens the gate until a driver has ended a trial; returns when it holds one of each."""
         before = self.study.by_driver("COMPLETE")[token]
         self.gate.open()
         wait_until(lambda: self.study.by_driver("COMPLETE")[token] > before, running=runs)

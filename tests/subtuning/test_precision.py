@@ -6,16 +6,17 @@ import torchvision
 from torch import nn
 
 from layersearch.errors import RecipeError
-from layersearch.subtuning import resolve_precision
+from layersearch.subtuning import precision, resolve_precision
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def processor(monkeypatch):
-    """Makes the processor one that has nothing but the features named."""
+    """Makes the processor one that has nothing but the features named, and who made it."""
 
-    def having(*features):
+    def having(*features, maker="AuthenticAMD"):
+        monkeypatch.setattr(precision, "_is_amd", lambda: maker == "AuthenticAMD")
         for name in ("amx_tile", "avx512_bf16"):
             monkeypatch.setattr(
                 torch.cpu,
@@ -56,6 +57,30 @@ def test_auto_goes_by_the_processor_and_the_network(processor, features, network
     with torch.device("meta"):
         built = getattr(torchvision.models, network)()
     assert resolve_precision("auto", CPU, built) == expected
+
+
+def test_only_amds_processors_are_faster_at_dot_products_in_bfloat16(processor):
+    dense = nn.Linear(1, 1)
+    processor("avx512_bf16", maker="GenuineIntel")
+    assert resolve_precision("auto", CPU, dense) == "fp32"
+    processor("avx512_bf16", "amx_tile", maker="GenuineIntel")
+    assert resolve_precision("auto", CPU, dense) == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("maker", "amd"), [("AuthenticAMD", True), ("GenuineIntel", False), ("", False)]
+)
+@pytest.mark.parametrize("linux", [True, False])
+def test_who_made_the_processor(monkeypatch, tmp_path, linux, maker, amd):
+    file = tmp_path / "cpuinfo"
+    if linux:
+        file.write_text(f"processor\t: 0\nvendor_id\t: {maker}\ncpu family\t: 25\n")
+    else:
+        monkeypatch.setattr(
+            precision.platform, "processor", lambda: f"AMD64 Family 25 Model 97, {maker}"
+        )
+    monkeypatch.setattr(precision, "_PROCESSOR", file)
+    assert precision._is_amd.__wrapped__() is amd
 
 
 def test_a_grouped_convolution_of_one_channel_is_a_dense_one(processor):
