@@ -1,11 +1,11 @@
 """Adding several units at once, by what each gains alone.
 
-What units gain alone nearly adds up (`docs/benchmarks.md`: the sum over its units ranks subsets
-better than a short training of each subset does, because the noise of its terms averages out, and
-because larger subsets need longer trainings). So one round of single units orders them, and tells
-how many of the first are worth tuning together: as many as have the largest summed gain in
-standard errors, all units' errors taken as equal. What this cannot see is that a unit does what
-another does already.
+What units gain alone nearly adds up (`docs/benchmarks.md`: the sum over its units ranks subsets of
+up to three better than a short training of each subset does, because the noise of its terms
+averages out). So one round of single units orders them, and tells how many of the first are worth
+tuning together: as many as have the largest summed gain in standard errors, all units' errors taken
+as equal. What this cannot see is that a unit does what another does already; of large subsets the
+sum says too much, and the root of their number, by which it is divided, keeps them small.
 """
 
 from collections.abc import Mapping, Sequence
