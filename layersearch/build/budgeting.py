@@ -16,6 +16,7 @@ from layersearch.build.given import Given
 from layersearch.build.measuring import Rates, measure
 from layersearch.build.planning import Case, Estimate
 from layersearch.build.playing import race_of
+from layersearch.build.precision import settle_precision
 from layersearch.build.preparing import Prepared
 from layersearch.build.proposing import build_proposing, least_look_of, usual_look
 from layersearch.build.running import driver_devices
@@ -182,7 +183,9 @@ def settle(
     tell: Callable[[str], None],
     decides: bool = True,
 ) -> Prepared:
-    """The search as its study has it: by the protocol chosen for it, if any; sets its sampler.
+    """The search as its study has it: its precision, and the protocol chosen for it, if any.
+
+    Sets the study's sampler.
 
     Args:
         prepared: the search.
@@ -191,6 +194,8 @@ def settle(
         tell: is told what was chosen.
         decides: whether to choose where nothing was; a worker goes by what its driver chose.
     """
+    # How fast this machine is follows from the precision.
+    prepared = settle_precision(prepared, opened, tell=tell, decides=decides)
     choice = kept_choice(opened.study.user_attrs, prepared, given)
     if choice is None:
         if not decides or opened.history().known:

@@ -27,7 +27,7 @@ def settle_precision(
     opened: OpenStudy,
     *,
     tell: Callable[[str], None],
-    decides: bool = True,
+    decides: bool,
 ) -> Prepared:
     """The search with the precision of its study in place of 'auto'.
 
@@ -37,20 +37,23 @@ def settle_precision(
         tell: is told where this machine would choose another.
         decides: whether to choose where nothing was; a worker goes by what its driver chose.
     """
-    history = opened.history()
-    kept = kept_precision(opened.study.user_attrs, history)
-    # A study whose trials do not say what they were trained in goes on as it was.
-    if kept is None and decides and not history.known and _is_left_open(prepared):
-        kept = _of_this_machine(prepared) if _trains_here(prepared) else None
-        if kept is not None:
+    if not _is_left_open(prepared):
+        return prepared
+    here = _of_this_machine(prepared) if prepared.config.execution.runner == "local" else None
+    kept = kept_precision(opened.study.user_attrs, ())
+    if kept is None:
+        history = opened.history()
+        kept = kept_precision({}, history)
+        # A study whose trials do not say what they were trained in goes on as it was.
+        if kept is None and here is not None and decides and not history.known:
+            kept = here
             opened.study.set_user_attr(names.PRECISION, kept)
-    settled = apply_precision(prepared, kept)
-    if settled is not prepared and _trains_here(prepared) and kept != _of_this_machine(prepared):
+    if kept is not None and here not in (None, kept):
         tell(
             f"the study's trials are trained in {kept}, and so are those of this machine, where "
             "recipe.precision: auto would choose another: it may be slow at it"
         )
-    return settled
+    return apply_precision(prepared, kept)
 
 
 def kept_precision(
@@ -91,10 +94,6 @@ def _trained_in(trials: Iterable[TrialRecord]) -> Counter[Precision]:
 
 def _is_left_open(prepared: Prepared) -> bool:
     return prepared.parts.materials.recipe.precision == "auto"
-
-
-def _trains_here(prepared: Prepared) -> bool:
-    return prepared.config.execution.runner == "local"
 
 
 def _of_this_machine(prepared: Prepared) -> Precision:

@@ -14,7 +14,7 @@ from layersearch.build.conclusion import Trials, conclude
 from layersearch.build.given import NOTHING_GIVEN, Given
 from layersearch.build.latency import FILE as LATENCY_FILE
 from layersearch.build.latency import write_table
-from layersearch.build.precision import mixed, settle_precision
+from layersearch.build.precision import mixed
 from layersearch.build.preparing import prepare
 from layersearch.build.reporting import (
     describe_search,
@@ -99,7 +99,6 @@ def run_to_end(
         prepared.open_study(observers) as opened,
         report_if_it_fails(opened.study, study_folder(config), observers),
     ):
-        prepared = settle_precision(prepared, opened, tell=audience.message)
         prepared = settle(prepared, opened, given, tell=audience.message)
         parts = prepared.parts  # a budget may have it use some of the folds
         keep_plan(opened.study, plan_of(config))

@@ -15,7 +15,6 @@ from layersearch.build.budgeting import settle
 from layersearch.build.budgets import build_budgets
 from layersearch.build.given import NOTHING_GIVEN, Given
 from layersearch.build.latency import asks
-from layersearch.build.precision import settle_precision
 from layersearch.build.preparing import prepare
 from layersearch.build.running import run_trials
 from layersearch.build.search import build_checkpoints, plan_of, study_folder
@@ -97,7 +96,6 @@ def _help(
     logs = study_folder(config) / f"worker-{socket.gethostname()}-{os.getpid()}"
     with prepared.open_study(observers, worker=True) as opened:
         check_plan(opened.study, plan_of(config))
-        prepared = settle_precision(prepared, opened, tell=audience.message, decides=False)
         prepared = settle(prepared, opened, given, tell=audience.message, decides=False)
         parts = prepared.parts
         audience.began(

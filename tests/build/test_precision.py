@@ -19,6 +19,7 @@ from layersearch.build.search import run_to_end
 from layersearch.config import SearchConfig, config_from
 from layersearch.space import Subset, TrialRecord, TrialState
 from layersearch.study import attributes as names
+from tests.processors import pretend_processor
 
 
 @pytest.fixture
@@ -26,10 +27,7 @@ def computes_in(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes this machine one that is fast at a precision."""
 
     def having(precision: str) -> None:
-        monkeypatch.setattr(
-            torch.cpu, "_is_amx_tile_supported", lambda: precision == "bf16", raising=False
-        )
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
+        pretend_processor(monkeypatch, *(["amx_tile"] if precision == "bf16" else []))
 
     return having
 

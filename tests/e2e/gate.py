@@ -15,16 +15,8 @@ def accuracy(outcome: Outcome) -> float:
     """The share of hits, once the gate is open."""
     path = os.environ.get(VARIABLE)
     if path:
-        _pass(Gate(Path(path)), os.environ.get(HOLDER, "nobody"))
+        Gate(Path(path)).hold(os.environ.get(HOLDER, "nobody"))
     return float((outcome.predictions == outcome.targets).float().mean())
-
-
-def _pass(gate: "Gate", holder: str) -> None:
-    sign = gate.sign(holder)
-    while gate.path.exists():
-        sign.touch()
-        time.sleep(0.02)
-    sign.unlink(missing_ok=True)
 
 
 class Gate:
@@ -41,10 +33,18 @@ class Gate:
         """They go on."""
         self.path.unlink(missing_ok=True)
 
-    def sign(self, holder: str) -> Path:
-        """The file that says that a trial of this process is held."""
-        return self.path.with_name(f"{self.path.name}-{holder}")
+    def hold(self, holder: str) -> None:
+        """Returns when it is open."""
+        sign = self._sign(holder)
+        while self.path.exists():
+            sign.touch()
+            time.sleep(0.02)
+        sign.unlink(missing_ok=True)
 
     def holds(self, holder: str) -> bool:
         """Whether it is held now; what merely trains may have passed, and end at any moment."""
-        return self.path.exists() and self.sign(holder).exists()
+        return self.path.exists() and self._sign(holder).exists()
+
+    def _sign(self, holder: str) -> Path:
+        """The file that says that a trial of this process is held."""
+        return self.path.with_name(f"{self.path.name}-{holder}")

@@ -1,5 +1,7 @@
 """Precisions: what 'auto' means depends on the hardware and the network, never on a measurement."""
 
+from functools import partial
+
 import pytest
 import torch
 import torchvision
@@ -7,25 +9,15 @@ from torch import nn
 
 from layersearch.errors import RecipeError
 from layersearch.subtuning import precision, resolve_precision
+from tests.processors import pretend_processor
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def processor(monkeypatch):
-    """Makes the processor one that has nothing but the features named, and who made it."""
-
-    def having(*features, maker="AuthenticAMD"):
-        monkeypatch.setattr(precision, "_is_amd", lambda: maker == "AuthenticAMD")
-        for name in ("amx_tile", "avx512_bf16"):
-            monkeypatch.setattr(
-                torch.cpu,
-                f"_is_{name}_supported",
-                lambda name=name: name in features,
-                raising=False,
-            )
-
-    return having
+    """Makes the processor another one."""
+    return partial(pretend_processor, monkeypatch)
 
 
 def test_half_precision_is_refused_without_a_gpu():
